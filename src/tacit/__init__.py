@@ -1,0 +1,41 @@
+"""Tacit learns from medical images that nobody has labelled.
+
+    files ─read→ Image, Cases ─prepare→ Image, Cases ─learn→ weights in a run folder ─use→ answers ─report→ numbers, pictures, one page
+
+    import tacit
+    tacit.segment("folder", out="out")                      # learns on the folder, writes its masks
+    tacit.segment("new", out="out2", model="out")           # applies what was learnt
+    tacit.evaluate("out/masks", "truth")["figures"]["miou"]
+
+Research use only, not a medical device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Cases": "tacit.cases",
+    "Image": "tacit.image",
+    "TacitError": "tacit.errors",
+    "compare": "tacit.use.compare",
+    "draw": "tacit.phantom.tissue",
+    "evaluate": "tacit.use.evaluate",
+    "find_cases": "tacit.read.folder",
+    "read_picture": "tacit.read.picture",
+    "segment": "tacit.use.segment",
+}
+__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'tacit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,87 @@
+"""The table that flows beside the images: one row an image, with its patient, label and split where they are known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tacit.errors import InputError
+from tacit.files import sha256, write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("name", "path", "patient", "label", "split", "mpp")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A pandas table with the columns of `COLUMNS`; unknown values are None. `name` is unique and safe as a file name."""
+
+    table: pd.DataFrame
+    skipped: tuple[tuple[str, str], ...] = ()  # (path, why) of files that are no input: masks, tables, hidden files
+
+    def __post_init__(self) -> None:
+        absent = [c for c in COLUMNS if c not in self.table.columns]
+        if absent:
+            raise InputError(f"a table of cases needs the columns {', '.join(COLUMNS)}; missing: {', '.join(absent)}")
+
+    @classmethod
+    def of(cls, paths: list[Path], skipped: tuple[tuple[str, str], ...] = (), **columns: list[object]) -> Cases:
+        """Cases from file paths, named by their stems; stems that repeat get their folder's name in front."""
+        import pandas as pd
+
+        names = _unique_names(paths)
+        blank: list[object] = [None] * len(paths)
+        table = pd.DataFrame({"name": names, "path": [str(p) for p in paths]})
+        for column in COLUMNS[2:]:
+            table[column] = pd.Series(columns.get(column, blank), dtype="float64" if column == "mpp" else "object")
+        return cls(table, skipped)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[tuple[str, Path]]:
+        """(name, path) of every image, in the table's order."""
+        for name, path in zip(self.table["name"], self.table["path"], strict=True):
+            yield name, Path(path)
+
+    def where(self, keep: list[bool]) -> Cases:
+        """The rows for which `keep` is true."""
+        return Cases(self.table[keep].reset_index(drop=True), self.skipped)
+
+    def hashes(self) -> dict[str, str]:
+        """name → SHA-256 of the file, "unreadable" where it cannot be read."""
+        found = {}
+        for name, path in self:
+            try:
+                found[name] = sha256(path)
+            except OSError:
+                found[name] = "unreadable"
+        return found
+
+    @staticmethod
+    def fingerprint(hashes: dict[str, str]) -> str:
+        """16 hex digits that change when any file's bytes or name change; the order does not matter."""
+        lines = "\n".join(f"{name} {digest}" for name, digest in sorted(hashes.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+    def write(self, path: Path) -> None:
+        """Writes Parquet or CSV, by the suffix. Atomic."""
+        if path.suffix == ".parquet":
+            write_atomic(path, self.table.to_parquet(index=False))
+        else:
+            write_atomic(path, self.table.to_csv(index=False))
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    names = [p.stem for p in paths]
+    if len(set(names)) < len(names):
+        repeated = {n for n in names if names.count(n) > 1}
+        names = [f"{p.parent.name}_{p.stem}" if p.stem in repeated else p.stem for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{i:05d}_{n}" for i, n in enumerate(names)]
+    return names

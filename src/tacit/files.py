@@ -1,0 +1,69 @@
+"""Writing so that a reader sees the old file or the new one, never half of one: temporary file, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from tacit.errors import StorageError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Puts `content` at `path` whole or not at all. Raises StorageError with the reason and the remedy."""
+    body = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise storage_error(path, error) from error
+    except BaseException:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The StorageError that says in words why `path` could not be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "the disk is full: free space or choose another OUT, then run again with --resume"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "the folder may not be written: choose another OUT or change its permissions"
+    else:
+        remedy = f"{error.strerror or error}: check the path and the disk"
+    return StorageError(f"cannot write {path}; {remedy}")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

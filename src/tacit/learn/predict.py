@@ -1,0 +1,55 @@
+"""One picture → probabilities: several networks, flips and zooms averaged, in windows so that memory stays flat."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tacit.prepare.colour import lab_statistics, standardised
+
+FLIPS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+WINDOW, MARGIN = 384, 64  # px at the network's spacing; the margin is more than the U-Net's effective sight
+
+
+@torch.no_grad()
+def mean_probability(
+    networks: list[nn.Module], picture: NDArray[np.uint8], *, zooms: tuple[float, ...] = (1.0,), flips: int = 4
+) -> NDArray[np.float32]:
+    """Mean over networks, flips and zooms of the sigmoid. picture (h, w, 3) RGB at the networks' spacing → (k, h, w)."""
+    statistics = lab_statistics(picture)
+    h, w = picture.shape[:2]
+    answer: NDArray[np.float32] | None = None
+    for top in range(0, h, WINDOW):
+        for left in range(0, w, WINDOW):
+            low, right = min(top + WINDOW, h), min(left + WINDOW, w)
+            a, b = max(top - MARGIN, 0), max(left - MARGIN, 0)
+            seen = standardised(picture[a : low + MARGIN, b : right + MARGIN], statistics)
+            p = _window(networks, seen, zooms, FLIPS[:flips])
+            if answer is None:
+                answer = np.empty((len(p), h, w), np.float32)
+            answer[:, top:low, left:right] = p[:, top - a : low - a, left - b : right - b]
+    assert answer is not None  # a picture has at least one pixel
+    return answer
+
+
+def _window(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[float, ...], flips: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
+    h, w = x.shape[1:]
+    total = np.zeros((h, w, 1), np.float32)
+    for zoom in zooms:
+        size = (max(round(w * zoom), 8), max(round(h * zoom), 8))
+        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+        zoomed = x if size == (w, h) else cv2.resize(x.transpose(1, 2, 0), size, interpolation=how).transpose(2, 0, 1)
+        views = torch.from_numpy(np.stack([zoomed[:, ::r, ::c] for r, c in flips]))
+        for network in networks:
+            device = next(network.parameters()).device
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = network(views.to(device, memory_format=torch.channels_last))
+            p = torch.sigmoid(logits.float()).cpu().numpy()
+            mean = sum(p[i, :, ::r, ::c] for i, (r, c) in enumerate(flips)) / len(flips)
+            back = np.ascontiguousarray(mean.transpose(1, 2, 0))
+            back = back if size == (w, h) else cv2.resize(back, (w, h))
+            total = total + back.reshape(h, w, -1)
+    return np.asarray((total / (len(zooms) * len(networks))).transpose(2, 0, 1), np.float32)

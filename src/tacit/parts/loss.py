@@ -1,0 +1,50 @@
+"""Losses that more than one method uses. Predictions are logits unless a name says otherwise."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def generalised_cross_entropy(logits: Tensor, target: Tensor, q: float = 0.7, weight: Tensor | None = None) -> Tensor:
+    """(1 − p_y^q) / q for two classes, p_y the probability given to the target; q → 0 is cross-entropy, q = 1 is 1 − p_y.
+
+    logits, target (…) with target in 0–1; a soft target mixes the two classes' losses. weight (…) ≥ 0, mean-normalised.
+    Zhang and Sabuncu 2018, arXiv 1805.07836, Eq. 6: tolerates wrong labels.
+    """
+    p = torch.sigmoid(logits.float()).clamp(1e-6, 1 - 1e-6)
+    loss = target * (1 - p**q) / q + (1 - target) * (1 - (1 - p) ** q) / q  # Eq. 6
+    if weight is None:
+        return loss.mean()
+    return (loss * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def total_variation(response: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, rows plus columns. response (b, c, h, w)."""
+    down = (response[..., 1:, :] - response[..., :-1, :]).abs().mean()
+    right = (response[..., :, 1:] - response[..., :, :-1]).abs().mean()
+    return down + right
+
+
+def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """1 − Dice of the sigmoid of `logits` and `target`, pooled over everything but channels. (b, c, h, w)"""
+    p = torch.sigmoid(logits.float())
+    over = (0, 2, 3)
+    return (1 - (2 * (p * target).sum(over) + 1) / (p.sum(over) + target.sum(over) + 1)).mean()
+
+
+def mutual_information(p: Tensor, p_other: Tensor) -> Tensor:
+    """Mutual information, in nats, of paired soft cluster assignments. Both (n, k), rows summing to 1.
+
+    Ji, Henriques and Vedaldi 2019, arXiv 1807.06653, Eqs. 2–3, with the joint made symmetric.
+    """
+    joint = p.T @ p_other / len(p)  # Eq. 2, (k, k)
+    joint = ((joint + joint.T) / 2).clamp_min(1e-8)
+    rows, cols = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
+    return (joint * (joint.log() - rows.log() - cols.log())).sum()  # Eq. 3
+
+
+def resize_like(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners not aligned."""
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

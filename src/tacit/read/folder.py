@@ -1,0 +1,222 @@
+"""A file, folder, glob, zip or list → `Cases`: what is an input image, and what only lies beside one.
+
+Masks are recognised by their folder (`masks`, `Annotation` …) or their name (`*_anno`, `*_mask` …) and never become input.
+The layouts of GlaS (`train_1.bmp`, `train_1_anno.bmp`, `Grade.csv`) and CRAG (`train/Images`, `train/Annotation`) are
+read as they are.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.cases import Cases
+from tacit.errors import InputError, ReadError
+from tacit.read.picture import SUFFIXES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MASK_FOLDERS = frozenset(
+    "mask masks annotation annotations label labels labelcol truth groundtruth ground_truth ground-truth gt manual "
+    "1st_manual 2nd_manual seg segmentation segmentations overlay overlays probability".split()
+)
+MASK_ENDINGS = ("_anno", "_annotation", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_truth", "_instances")
+LIST_SUFFIXES = (".csv", ".parquet")
+MOST_UNZIPPED = 50 * 2**30  # bytes
+MOST_RATIO = 200  # uncompressed : compressed, of one member; pictures stay far below
+
+
+def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
+    """Every input image that `source` names, sorted by path.
+
+    source: a picture, a folder (searched through, symbolic links to folders not followed), a glob, a zip (unpacked below
+    `unpack_to`), or a CSV/Parquet list with a column `path` (or `wsi`) and optionally `patient`, `label`, `split`, `mpp`.
+    Raises InputError when nothing usable is there.
+    """
+    path = Path(source)
+    if any(sign in str(source) for sign in "*?[") and not path.exists():
+        return _from_files([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], f"the pattern {source}")
+    if not path.exists():
+        raise InputError(f"{source} does not exist; INPUT is a picture, a folder, a glob in quotes, a zip, or a CSV/Parquet list")
+    if path.is_dir():
+        return _with_grades(_from_files(_walk(path), f"the folder {path}", below=path), path)
+    if path.suffix.lower() in LIST_SUFFIXES:
+        return _from_list(path)
+    if path.suffix.lower() == ".zip":
+        if unpack_to is None:
+            raise InputError(f"{path} is a zip and there is no folder to unpack it to; unpack it first")
+        return find_cases(_unpack(path, unpack_to))
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
+    return Cases.of([path])
+
+
+def is_mask(path: Path, below: Path | None = None) -> bool:
+    """Whether a picture is named or filed as an annotation; `below` hides the folders above the one being searched."""
+    folders = path.relative_to(below).parts[:-1] if below and path.is_relative_to(below) else path.parts[-2:-1]
+    stem = path.stem.lower()
+    return any(f.lower() in MASK_FOLDERS for f in folders) or stem.endswith(MASK_ENDINGS)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is the result of an earlier run, whose pictures are answers and not input."""
+    return (folder / "run.json").is_file() and (folder / "log.txt").is_file()
+
+
+def _walk(folder: Path) -> list[Path]:
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be read ({error.strerror}); change its permissions") from error
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_run(Path(root) / f))
+        found += [Path(root) / f for f in sorted(files) if not f.startswith(".")]
+    return found
+
+
+def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cases:
+    pictures, skipped = [], []
+    for path in files:
+        if path.suffix.lower() not in SUFFIXES:
+            if path.is_file():
+                skipped.append((str(path), "not a picture"))
+        elif is_mask(path, below):
+            skipped.append((str(path), "an annotation, not an image"))
+        else:
+            pictures.append(path)
+    if not pictures:
+        masks = sum(why.startswith("an annotation") for _, why in skipped)
+        note = f"; {masks} annotation files are there, which are never input" if masks else ""
+        raise InputError(f"no images in {where}{note}; pictures end in {', '.join(SUFFIXES)}")
+    return Cases.of(pictures, tuple(skipped))
+
+
+def _from_list(path: Path) -> Cases:
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"the list {path} cannot be read: {str(error).splitlines()[0]}") from error
+    column = next((c for c in ("path", "wsi", "file", "image") if c in table.columns), None)
+    if column is None or table.empty:
+        raise InputError(f"the list {path} needs a column 'path' with at least one row; it has {list(table.columns)}")
+    if "keep" in table.columns:
+        table = table[table["keep"].astype(str).str.lower().isin(("1", "true", "yes"))]
+    paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table[column].astype(str))]
+    known = {c: table[c].where(table[c].notna(), None).tolist() for c in ("patient", "label", "split", "mpp") if c in table}
+    return Cases.of(paths, (), **known)
+
+
+def _unpack(path: Path, folder: Path) -> Path:
+    """The zip's pictures and tables below `folder`. Refuses members that would land elsewhere, and bombs."""
+    target = folder / path.stem
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            if sum(m.file_size for m in members) > MOST_UNZIPPED:
+                raise InputError(f"{path} would unpack to more than {MOST_UNZIPPED >> 30} GiB; unpack it yourself and pass the folder")
+            for member in members:
+                inner = PurePosixPath(member.filename)
+                if inner.is_absolute() or ".." in inner.parts or "\\" in member.filename:
+                    raise InputError(f"{path} holds the member {member.filename!r}, which would be written outside; it was not unpacked")
+                if member.file_size > MOST_RATIO * max(member.compress_size, 1) and member.file_size > 2**24:
+                    raise InputError(f"{path} holds {member.filename!r}, which unpacks {MOST_RATIO}-fold or more: a zip bomb; not unpacked")
+            for member in members:
+                place = target / member.filename
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as packed, place.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{path} is not a whole zip file ({error}); download or pack it again") from error
+    if not target.exists():
+        raise InputError(f"{path} is an empty zip: no images in it")
+    return target
+
+
+def _with_grades(cases: Cases, folder: Path) -> Cases:
+    """Patient and grade from a GlaS `Grade.csv` beside or above the images (its original has CR-only line ends)."""
+    table = read_grades(folder)
+    if table is None:
+        return cases
+    known = table.set_index("name")
+    stems = [Path(p).stem for p in cases.table["path"]]
+    filled = cases.table.copy()
+    for column in ("patient", "label"):
+        values = [known[column].get(s) for s in stems]
+        filled[column] = [old if old is not None else new for old, new in zip(filled[column], values, strict=True)]
+    return Cases(filled, cases.skipped)
+
+
+def read_grades(folder: Path) -> pd.DataFrame | None:
+    """The table name, patient, label of a `Grade.csv` in `folder` or its parent; None where there is none."""
+    import pandas as pd
+
+    places = [p / n for p in (folder, folder.parent) for n in ("Grade.csv", "grade.csv")]
+    place = next((p for p in places if p.is_file()), None)
+    if place is None:
+        return None
+    text = place.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    table = pd.read_csv(io.StringIO(text), skipinitialspace=True)
+    columns = {c.strip().lower(): c for c in table.columns}
+    name = columns.get("name")
+    patient = next((c for low, c in columns.items() if "patient" in low), None)
+    grade = next((c for low, c in columns.items() if "grade" in low or low in ("label", "class")), None)
+    if name is None:
+        return None
+    blank = pd.Series([None] * len(table), dtype="object")
+    return pd.DataFrame(
+        {
+            "name": table[name].astype(str).str.strip(),
+            "patient": table[patient].astype(str).str.strip() if patient else blank,
+            "label": table[grade].astype(str).str.strip() if grade else blank,
+        }
+    )
+
+
+def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
+    """name → mask file below `folder`, matched by stem with or without an annotation ending. Raises InputError if none fits."""
+    if not folder.is_dir():
+        raise InputError(f"the truth folder {folder} does not exist or is no folder")
+    by_stem: dict[str, Path] = {}
+    for path in _walk(folder):
+        if path.suffix.lower() in SUFFIXES:
+            stem = path.stem
+            bare = next((stem[: -len(e)] for e in MASK_ENDINGS if stem.lower().endswith(e)), None)
+            if bare is not None:
+                by_stem[bare] = path
+            elif stem not in by_stem or is_mask(path, folder):
+                by_stem[stem] = path
+    found = {name: by_stem[name] for name in names if name in by_stem}
+    if not found:
+        few = ", ".join(sorted(by_stem)[:3]) or "no pictures at all"
+        raise InputError(f"no mask in {folder} is named like a prediction ({', '.join(names[:3])} …); it holds {few} …")
+    return found
+
+
+def read_mask(path: Path) -> NDArray[np.int32]:
+    """A label map (h, w) int32 from a PNG, BMP or TIFF; colours become labels. Raises ReadError on damage."""
+    import numpy as np
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pillow.open(path) as file:
+            values = np.asarray(file.convert("RGB") if file.mode in ("RGBA", "CMYK", "RGB") else file)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+        raise ReadError(path, f"this mask cannot be read ({str(error)[:120]})") from error
+    if values.ndim == 3:
+        values = values.astype(np.int64) @ [65536, 256, 1]
+        names, flat = np.unique(values, return_inverse=True)
+        values = (flat + int(names[0] != 0)).reshape(values.shape)
+    return values.astype(np.int32)

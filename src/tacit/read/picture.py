@@ -1,0 +1,121 @@
+"""PNG, JPEG, BMP and TIFF files as `Image`: 8-bit RGB whatever was stored, with the spacing that the file states."""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from tacit.errors import ReadError
+from tacit.image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MOST_PIXELS = 250_000_000  # a flat picture above this is refused before it is decoded
+LEAST_SIDE = 16  # px; nothing can be seen in less
+PLAUSIBLE_MPP = (0.05, 5.0)  # µm/px; screens and printers (72–600 dpi) write 42–353 µm/px, which says nothing of the tissue
+
+
+def read_picture(path: Path) -> Image:
+    """The picture at `path`, (h, w, 3) uint8 RGB.
+
+    Grey is repeated, CMYK and palettes are converted, transparency is laid on white, 16 bits become 8 by the bit depth in
+    use; each conversion is a line of the history. Orientation tags are not applied: pixels stay where they are stored.
+    Raises ReadError for a file that is empty, damaged, animated, or too small or too large to be looked at.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ReadError(path, "the file is empty (0 bytes)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            with Pillow.open(path) as file:
+                _check(path, file)
+                mpp = _stated_mpp(file)
+                pixels, steps = _as_rgb(file)
+    except ReadError:
+        raise
+    except Pillow.DecompressionBombError as error:
+        raise ReadError(path, f"too large to decode ({error})", "cut it into tiles or read it as a slide") from error
+    except UnidentifiedImageError as error:
+        raise ReadError(path, "not a picture that can be recognised (its content fits no known format)") from error
+    except PermissionError as error:
+        raise ReadError(path, "no permission to read it", "change its permissions") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, OverflowError, IndexError, KeyError, TypeError) as error:
+        raise ReadError(path, f"the file is damaged or cut short ({_first_line(error)})") from error
+    image = Image(pixels, source=path, history=(f"read {path.suffix.lower().lstrip('.')}", *steps))
+    return image.with_mpp(mpp, "metadata") if mpp else image
+
+
+def _check(path: Path, file: Pillow.Image) -> None:
+    width, height = file.size
+    if width * height > MOST_PIXELS:
+        raise ReadError(path, f"{height}×{width} px is too large for a flat picture (at most {MOST_PIXELS:,} px)", "cut it into tiles")
+    if min(width, height) < LEAST_SIDE:
+        raise ReadError(path, f"{height}×{width} px is too small (at least {LEAST_SIDE} px a side)")
+    frames = getattr(file, "n_frames", 1)
+    if frames > 1 and not (file.format == "TIFF" and _is_pyramid(file, frames)):
+        raise ReadError(path, f"{frames} frames where one picture was expected", "save the wanted frame as a file of its own")
+
+
+def _is_pyramid(file: Pillow.Image, frames: int) -> bool:
+    """Whether every further TIFF page is a smaller copy of the first (previews, not other pictures)."""
+    widths = []
+    for index in range(frames):
+        file.seek(index)
+        widths.append(file.size[0])
+    file.seek(0)
+    return all(later < widths[0] for later in widths[1:])
+
+
+def _as_rgb(file: Pillow.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    mode = file.mode
+    if mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        grey, step = _to_8_bit(np.asarray(file))
+        return np.repeat(grey[..., None], 3, axis=2), (step, "grey repeated to RGB")
+    if mode == "RGB":
+        return np.asarray(file, np.uint8).copy(), ()
+    if mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
+        clear = file.convert("RGBA")
+        ground = Pillow.new("RGBA", clear.size, "white")
+        ground.alpha_composite(clear)
+        return np.asarray(ground.convert("RGB"), np.uint8).copy(), (f"{mode} laid on white",)
+    return np.asarray(file.convert("RGB"), np.uint8).copy(), (f"{mode} converted to RGB",)
+
+
+def _to_8_bit(values: NDArray) -> tuple[NDArray[np.uint8], str]:
+    """Divides by the smallest of 8, 10, 12, 14, 16 bits that holds the values (floats: by their range)."""
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are not finite")
+    if values.dtype.kind == "f":
+        low, high = float(values.min()), float(values.max())
+        return np.round((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8), f"float {low:g}…{high:g} scaled to 8 bit"
+    top = int(values.max())
+    if int(values.min()) < 0 or top > 65535:
+        raise ValueError(f"integer pixels from {values.min()} to {top}, expected 0–65535")
+    bits = next(b for b in (8, 10, 12, 14, 16) if top < 2**b)
+    return np.round(values.astype(np.float64) * (255 / (2**bits - 1))).astype(np.uint8), f"{bits} bits scaled to 8"
+
+
+def _stated_mpp(file: Pillow.Image) -> float | None:
+    """µm per pixel from OME-XML or the resolution tags, where it can be a microscope's."""
+    tags = getattr(file, "tag_v2", {})
+    text = str(tags.get(270, ""))
+    size, unit = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', text), re.search(r'PhysicalSizeXUnit="([^"]+)"', text)
+    mpp: float | None = None
+    if size and (unit is None or unit.group(1) in ("µm", "um", "&#181;m")):
+        mpp = float(size.group(1))
+    elif tags.get(296) in (2, 3) and tags.get(282):
+        per_unit = float(tags[282])
+        mpp = (25_400.0 if tags[296] == 2 else 10_000.0) / per_unit if per_unit > 0 else None
+    elif "dpi" in file.info and float(file.info["dpi"][0]) > 0:
+        mpp = 25_400.0 / float(file.info["dpi"][0])
+    return mpp if mpp and PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

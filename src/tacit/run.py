@@ -1,0 +1,191 @@
+"""A run folder: what was asked, on what, with what, and what came of it; locked while it is written, resumable after.
+
+    OUT/
+      run.json       command, versions, device, seed, inputs with hashes, counts, times, status
+      config.toml    every setting, as used
+      log.txt        what happened, line by line
+      metrics.csv    curves of learning
+      failures.csv   file, reason, remedy of every item that failed
+      checkpoints/   state of an unfinished run      model/   what was learnt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tacit.config import Config, read_toml, to_toml
+from tacit.errors import OutputError, ReadError
+from tacit.files import storage_error, write_atomic
+
+OWN = (
+    "images run.json config.toml log.txt metrics.csv failures.csv checkpoints model masks probability geojson tables figures report.html items input .lock".split()
+)
+PACKAGES = "tacit torch numpy opencv-python-headless pillow scikit-image scipy timm segmentation-models-pytorch".split()
+
+
+@dataclass
+class Run:
+    """An open run folder. Use `open_run`, which locks it and closes it whatever happens."""
+
+    folder: Path
+    record: dict[str, Any]
+    failures: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, remedy
+    _clock: float = field(default_factory=time.monotonic)
+
+    def say(self, line: str) -> None:
+        """Appends a line to log.txt."""
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{time.monotonic() - self._clock:9.1f}s  {line}\n")
+        except OSError as error:
+            raise storage_error(self.folder / "log.txt", error) from error
+
+    def fail(self, path: object, error: ReadError) -> None:
+        """Lists an item that could not be used; the batch goes on."""
+        row = (str(path), error.reason, error.remedy)
+        if row not in self.failures:
+            self.failures.append(row)
+            self.say(f"failed: {error}")
+
+    def save_record(self) -> None:
+        """Writes run.json and failures.csv as they stand."""
+        self.record["seconds"] = round(self.record.get("seconds_before", 0.0) + time.monotonic() - self._clock, 2)
+        self.record["failed"] = len(self.failures)
+        write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False, default=str) + "\n")
+        write_atomic(self.folder / "failures.csv", as_csv(("file", "reason", "remedy"), self.failures))
+
+
+def as_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Rows as CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return text.getvalue()
+
+
+@contextlib.contextmanager
+def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume: bool = False, overwrite: bool = False) -> Iterator[Run]:
+    """Opens OUT for one run: empty, or its own to `resume`, or to `overwrite`; locked against a second process.
+
+    settings: everything that decides the result; a resumed run must have the same. Raises OutputError.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"OUT {folder} is a file; give a folder")
+    present = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    if present - {".lock"} and not (resume or overwrite):
+        raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when its owner dies
+        except OSError as error:
+            raise OutputError(f"OUT {folder} is being written by another run; wait for it or give another folder") from error
+        if overwrite:
+            _clear(folder, present)
+        record = _record(folder, command, settings, resume)
+        run = Run(folder, record)
+        if resume:
+            run.failures = _earlier_failures(folder)
+        write_atomic(folder / "config.toml", to_toml(settings))
+        run.say(("resumed: " if resume else "") + command)
+        run.save_record()
+        try:
+            yield run
+        except KeyboardInterrupt:
+            run.record["status"] = "interrupted"
+            run.save_record()
+            raise
+        except BaseException as error:
+            run.record["status"] = f"stopped: {type(error).__name__}"
+            with contextlib.suppress(Exception):  # the disk may be the very reason; the first error is the one to show
+                run.say(f"stopped: {error}")
+                run.save_record()
+            raise
+        run.record["status"] = "finished"
+        run.save_record()
+    with contextlib.suppress(OSError):
+        (folder / ".lock").unlink()
+
+
+def _clear(folder: Path, present: set[str]) -> None:
+    foreign = sorted(present - set(OWN))
+    if foreign or (present - {".lock"} and "run.json" not in present):
+        raise OutputError(f"--overwrite would delete what Tacit did not write in {folder} ({', '.join(foreign or sorted(present))[:120]}); give another folder")
+    for name in present - {".lock"}:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _record(folder: Path, command: str, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
+    earlier: dict[str, Any] = {}
+    if resume and (folder / "run.json").exists():
+        try:
+            earlier = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise OutputError(f"{folder}/run.json cannot be read ({error}); use --overwrite to start anew") from error
+        before = read_toml(folder / "config.toml")
+        change = difference(before, json.loads(json.dumps(settings, default=str)))
+        if change:
+            raise OutputError(f"--resume wants the settings of the first run, but {change}; repeat the first command or use --overwrite")
+    return {
+        "command": command,
+        "status": "running",
+        "started": earlier.get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
+        "seconds_before": earlier.get("seconds", 0.0),
+        "versions": versions(),
+        "machine": {"system": platform.system(), "processor": platform.machine(), "python": platform.python_version(), "cores": os.cpu_count()},
+    }
+
+
+def _earlier_failures(folder: Path) -> list[tuple[str, str, str]]:
+    path = folder / "failures.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(r["file"], r["reason"], r["remedy"]) for r in csv.DictReader(file)]
+
+
+def difference(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
+    """The first setting that differs, in words; "" where none does. None and absent are the same."""
+    for key in sorted(set(before) | set(now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) or isinstance(new, dict):
+            inner = difference(old or {}, new or {}, f"{prefix}{key}.")
+            if inner:
+                return inner
+        elif old != new:
+            return f"{prefix}{key} was {old!r} and is now {new!r}"
+    return ""
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that decides a result."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def plain(settings: Config) -> dict[str, Any]:
+    """A config as nested plain values, ready for TOML and JSON."""
+    return dict(settings.model_dump(mode="json"))

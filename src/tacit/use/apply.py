@@ -1,0 +1,76 @@
+"""A learnt method over images, one at a time: masks, probabilities, GeoJSON, rows of tables. What is written is not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.cases import Cases
+from tacit.errors import ReadError
+from tacit.files import write_atomic
+from tacit.image import Image
+from tacit.interrupt import HeldInterrupt
+from tacit.prepare.space import to_size, to_spacing
+from tacit.read.picture import read_picture
+from tacit.report.picture import jpeg, outlined, png, shrunk
+from tacit.report.track import Bar
+from tacit.run import Run
+from tacit.use import measure
+from tacit.use.instances import InstancesConfig, instances
+from tacit.use.outlines import geojson
+
+MOST_LABELS = 65535  # of a 16-bit PNG
+
+
+def apply_all(cases: Cases, with_spacing: Callable[[Image], Image], network: Any, own: InstancesConfig, class_name: str, run: Run) -> int:
+    """Writes the answers of every image, skips those already written, lists failures. Returns how many are written."""
+    done = 0
+    with Bar("segmenting") as bar, HeldInterrupt() as interrupt:
+        for index, (name, path) in enumerate(cases):
+            if not _item(run, name).exists():
+                try:
+                    _one(name, with_spacing(read_picture(path)), network, own, class_name, run.folder)
+                except ReadError as error:
+                    run.fail(path, error)
+                    continue
+            done += 1
+            bar.advance(index + 1, len(cases))
+            if interrupt.asked:
+                raise KeyboardInterrupt
+    return done
+
+
+def _item(run: Run, name: str) -> Path:
+    return run.folder / "items" / f"{name}.json"
+
+
+def answer(image: Image, network: Any, own: InstancesConfig) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Labels (h, w) and gland probability (h, w) of one image whose spacing is known."""
+    assert image.mpp is not None
+    size = (image.shape[0], image.shape[1])
+    p = network.probability(to_spacing(image.pixels, image.mpp, network.um_per_px))
+    return instances(p, network.um_per_px, size, own), to_size(p[0], size)
+
+
+def _one(name: str, image: Image, network: Any, own: InstancesConfig, class_name: str, out: Path) -> None:
+    labels, p = answer(image, network, own)
+    if labels.max() > MOST_LABELS:
+        raise ReadError(image.source, f"{labels.max()} glands were found, a 16-bit mask holds {MOST_LABELS}", "cut the image into tiles")
+    spacing = image.mpp if image.spacing_source != "estimated" else None
+    table = measure.glands(labels, image.pixels, spacing, p)
+    row = measure.image_row(labels, table, spacing, p)
+    if hasattr(network, "far_from_drawing"):
+        row["far_from_drawing"] = network.far_from_drawing(to_spacing(image.pixels, image.mpp or 1.0, network.um_per_px))
+    write_atomic(out / "masks" / f"{name}.png", png(labels.astype(np.uint16)))
+    write_atomic(out / "probability" / f"{name}.png", png(np.round(p * 255).clip(0, 255).astype(np.uint8)))
+    write_atomic(out / "geojson" / f"{name}.geojson", geojson(labels, table, class_name))
+    small = shrunk(image.pixels)
+    write_atomic(out / "figures" / f"{name}.jpg", jpeg(outlined(small, shrunk(labels))))
+    write_atomic(out / "items" / f"{name}.jpg", jpeg(small))
+    item = {"image": {"image": name, **row, "history": "; ".join(image.history)}, "glands": json.loads(table.to_json(orient="records"))}
+    write_atomic(out / "items" / f"{name}.json", json.dumps(item))

@@ -1,0 +1,68 @@
+"""Runs side by side in one table; runs on different images are refused, by name of the difference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tacit.config import read_toml
+from tacit.errors import InputError, UsageError
+from tacit.report.compare import tabulate
+
+SCORES = ("miou", "dice_pooled", "object_f1", "object_dice", "object_hausdorff_px")
+
+
+def compare(runs: list[Path] | list[str]) -> list[dict[str, Any]]:
+    """One row a run: method, seed, images, glands, area share, seconds, and its scores where `tacit evaluate` kept them.
+
+    Raises UsageError when two runs saw different images, naming what differs.
+    """
+    read = [(Path(run), *_read(Path(run))) for run in runs]
+    first_path, first, _ = read[0]
+    for path, record, _ in read[1:]:
+        if record["data"] != first["data"]:
+            raise UsageError(f"{first_path} and {path} cannot be compared: {_unlike(first['inputs'], record['inputs'])}")
+    return [_row(path, record, settings) for path, record, settings in read]
+
+
+def printed(rows: list[dict[str, Any]]) -> str:
+    """The table as text."""
+    return tabulate(rows)
+
+
+def _read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{run} is not the folder of a run (its run.json: {error})") from error
+    if "data" not in record or record.get("status") != "finished":
+        raise InputError(f"{run} is not finished ({record.get('status')}); finish it with --resume")
+    return record, read_toml(run / "config.toml")
+
+
+def _unlike(a: dict[str, str], b: dict[str, str]) -> str:
+    only_a, only_b = sorted(set(a) - set(b)), sorted(set(b) - set(a))
+    if only_a or only_b:
+        return f"{len(only_a)} images are only in the first, {len(only_b)} only in the second (for example {(only_a or only_b)[0]})"
+    changed = next(n for n in sorted(a) if a[n] != b[n])
+    return f"the image {changed} has other content"
+
+
+def _row(path: Path, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "run": str(path),
+        "method": settings["segment"]["method"],
+        "budget": settings["segment"]["budget"],
+        "seed": record["seed"],
+        "images": record["ok"],
+        "failed": record["failed"],
+        "glands": record["glands"],
+        "seconds": record["seconds"],
+    }
+    scores = path / "tables" / "scores.json"
+    if scores.exists():
+        found = json.loads(scores.read_text(encoding="utf-8"))
+        row |= {name: found["figures"].get(name) for name in SCORES}
+        row["miou_interval"] = found["interval"]["miou"]
+    return row

@@ -1,0 +1,51 @@
+"""`tacit phantom`: drawn pictures as files, with their truth, their parameters and a sheet to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tacit.config import build, merge, parse_assignments, read_toml
+from tacit.errors import UsageError
+from tacit.files import write_atomic
+from tacit.phantom import generator
+from tacit.phantom.tissue import TissueConfig
+from tacit.report.picture import outlined, png, sheet
+from tacit.run import as_csv, open_run, plain
+
+
+def draw_sheet(
+    name: str,
+    out: str | Path,
+    *,
+    count: int = 16,
+    mpp: float = 1.0,
+    shape: tuple[int, int] = (400, 560),
+    seed: int = 0,
+    overwrite: bool = False,
+    config: str | Path | None = None,
+    set: list[str] | None = None,  # noqa: A002 - the command line's word
+) -> Path:
+    """Writes images/, masks/ (16-bit instance labels), tables/parameters.csv and figures/sheet.png below OUT. Gives the sheet's path."""
+    if count < 1 or mpp <= 0 or min(shape) < 16:
+        raise UsageError(f"wanted at least one picture of 16×16 px at a positive --mpp; got -n {count}, {shape[0]}×{shape[1]} px, --mpp {mpp}")
+    module = generator(name)
+    settings = build(TissueConfig, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
+    own = (settings,) if name == "tissue" else ()
+    record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, name: plain(settings)}
+    with open_run(out, command=f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}", settings=record, overwrite=overwrite) as run:
+        tiles, rows = [], []
+        for index in range(count):
+            drawing = module.draw(np.random.default_rng([seed, index]), shape, mpp, *own)
+            stem = f"{Path(name).stem}_{index:04d}"
+            write_atomic(run.folder / "images" / f"{stem}.png", png(drawing.picture))
+            write_atomic(run.folder / "masks" / f"{stem}.png", png(drawing.labels.astype(np.uint16)))
+            rows.append({"name": stem, **drawing.parameters})
+            if index < 24:
+                tiles.append(outlined(drawing.picture, drawing.labels))
+        header = tuple(dict.fromkeys(k for row in rows for k in row))
+        write_atomic(run.folder / "tables" / "parameters.csv", as_csv(header, [tuple(row.get(k, "") for k in header) for row in rows]))
+        write_atomic(run.folder / "figures" / "sheet.png", png(sheet(tiles)))
+        run.record |= {"images": count, "seed": seed}
+    return Path(out) / "figures" / "sheet.png"

@@ -1,0 +1,94 @@
+"""Masks against truth. The only place where truth is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tacit.errors import InputError, ReadError, UsageError
+from tacit.files import write_atomic
+from tacit.read.folder import find_truth, is_run, read_grades, read_mask
+from tacit.read.picture import SUFFIXES
+from tacit.report.score import Tally, figures, interval, tally
+
+HEADLINE = ("miou", "dice_pooled", "object_f1", "object_dice")
+
+
+def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment", objects: bool = True, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Scores a folder of label maps against a folder of true ones, matched by name.
+
+    Gives {"task", "images", "figures", "interval", "by_class", "by_patient", "missing", "failures", "over"}; intervals are
+    95% over patients where a `Grade.csv` names them, else over images. Truth of another size is a failure, never resized.
+    When `predicted` is the masks folder of a run, the result is also kept in the run's tables/scores.json.
+    """
+    if task != "segment":
+        raise UsageError(f"--task {task!r} is unknown here; known: segment")
+    folder = Path(predicted)
+    if is_run(folder):
+        folder = folder / "masks"
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of masks; give OUT/masks of a segment run")
+    masks = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+    if not masks:
+        raise InputError(f"no masks in {folder}; give OUT/masks of a segment run")
+    true = find_truth(Path(truth), list(masks))
+    grades = read_grades(Path(truth))
+    known = grades.set_index("name") if grades is not None else None
+    rows, failures = [], []
+    for name, path in true.items():
+        try:
+            ours, theirs = read_mask(masks[name]), read_mask(path)
+            if ours.shape != theirs.shape:
+                raise ReadError(path, f"the truth is {theirs.shape[0]}×{theirs.shape[1]} px, the mask {ours.shape[0]}×{ours.shape[1]}", "use the mask of this image")
+        except ReadError as error:
+            failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
+            continue
+        patient, label = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
+        rows.append({"name": name, "patient": patient, "label": label, "tally": tally(ours, separated(theirs), objects=objects)})
+    if not rows:
+        raise InputError(f"no mask could be scored: {failures[0]['file']}: {failures[0]['reason']}")
+    return _kept(folder, _result(rows, sorted(set(masks) - set(true)), failures, draws, seed))
+
+
+def separated(truth: np.ndarray) -> np.ndarray:
+    """A truth with one value only is split into connected pieces; instance labels stay."""
+    if truth.max() > 0 and len(np.unique(truth)) <= 2:
+        return np.asarray(cv2.connectedComponents((truth > 0).astype(np.uint8), connectivity=8)[1], np.int32)
+    return truth
+
+
+def _result(rows: list[dict[str, Any]], missing: list[str], failures: list[dict[str, str]], draws: int, seed: int) -> dict[str, Any]:
+    tallies = [r["tally"] for r in rows]
+    patients = [r["patient"] if r["patient"] is not None else r["name"] for r in rows]
+    over = "patients" if any(r["patient"] is not None for r in rows) else "images"
+    result: dict[str, Any] = {
+        "task": "segment",
+        "images": len(rows),
+        "figures": figures(tallies),
+        "interval": {k: interval(tallies, patients, lambda t, k=k: figures(t)[k], draws=draws, seed=seed) for k in HEADLINE if k in figures(tallies)},
+        "over": f"{len(set(patients))} {over}",
+        "by_class": _by(rows, "label"),
+        "by_patient": _by(rows, "patient"),
+        "by_image": {r["name"]: figures([r["tally"]])["miou"] for r in rows},
+        "missing": missing,
+        "failures": failures,
+    }
+    return result
+
+
+def _by(rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, float]]:
+    parts: dict[str, list[Tally]] = {}
+    for row in rows:
+        if row[key] is not None:
+            parts.setdefault(str(row[key]), []).append(row["tally"])
+    return {name: figures(part) | {"images": len(part)} for name, part in sorted(parts.items())}
+
+
+def _kept(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    if folder.name == "masks" and is_run(folder.parent):
+        write_atomic(folder.parent / "tables" / "scores.json", json.dumps(result, indent=1) + "\n")
+    return result

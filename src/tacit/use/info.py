@@ -1,0 +1,75 @@
+"""What a file, a folder or a run is, and what this machine can do."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import InputError
+from tacit.read.folder import find_cases, is_run
+from tacit.read.picture import SUFFIXES, read_picture
+from tacit.run import PACKAGES, versions
+
+NEEDED = "torch torchvision timm segmentation_models_pytorch lightning_fabric cv2 skimage scipy pandas pyarrow sklearn shapely safetensors PIL".split()
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts of a picture (size, spacing, how it was converted), of a folder (what would be read), or of a run."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir() and is_run(path):
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        kept = ("command", "status", "images", "ok", "failed", "glands", "mpp", "mpp_source", "seed", "seconds", "warnings")
+        return {"kind": "run", **{k: record[k] for k in kept if k in record}}
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES:
+        cases = find_cases(path)
+        patients = cases.table["patient"].dropna()
+        return {
+            "kind": "images",
+            "images": len(cases),
+            "skipped": len(cases.skipped),
+            "patients": int(patients.nunique()) or "not known",
+            "first": cases.table["path"].iloc[0],
+        }
+    image = read_picture(path)
+    return {
+        "kind": image.modality,
+        "height_px": image.shape[0],
+        "width_px": image.shape[1],
+        "um_per_px": f"{image.mpp:.4g} (from the file)" if image.mpp else "not stated by the file; give --mpp, or it is estimated",
+        "history": "; ".join(image.history),
+    }
+
+
+def health() -> tuple[dict[str, Any], bool]:
+    """Facts of the installation and whether every needed package imports."""
+    import torch
+
+    from tacit.parts.decoder import declare_torchvision_operators
+
+    declare_torchvision_operators()
+    rows: dict[str, Any] = {name: version for name, version in versions().items() if name in ("python", *PACKAGES)}
+    healthy = True
+    for name in NEEDED:
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError, OSError) as error:
+            rows[name], healthy = f"cannot be imported: {str(error).splitlines()[0]}", False
+    rows["cores"] = os.cpu_count()
+    rows["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none (not needed)"
+    rows["bf16 on this cpu"] = "native" if torch.backends.mkldnn.is_available() and _native_bf16() else "emulated (slower)"
+    rows["free disk here"] = f"{shutil.disk_usage('.').free / 2**30:.0f} GiB"
+    rows["healthy"] = healthy
+    return rows, healthy
+
+
+def _native_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

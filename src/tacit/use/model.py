@@ -1,0 +1,54 @@
+"""What was learnt, in a folder: weights (safetensors), the method with every setting (JSON), and a card for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tacit.config import build
+from tacit.errors import MissingError, UsageError
+from tacit.files import write_atomic
+from tacit.learn.methods import METHODS
+from tacit.parts.weights import load_into, save_tensors
+
+CARD = """# A Tacit model
+
+Method `{method}`, learnt on {images} unlabelled images at {um:.3g} µm per pixel (spacing {spacing}).
+No mask and no label took part. What it knows of glands beforehand: {prior}.
+Research use only, not a medical device.
+"""
+
+PRIOR = {
+    "phantom": "drawings of glandular tissue, made by rules",
+    "mssg": "that the darkest of the clusters is the glands' border, and that closed borders are filled",
+    "mssg-paper": "that the darkest of the clusters is the glands' border, and that closed borders are filled",
+    "haematoxylin": "that nuclear stain is dense in glands",
+}
+
+
+def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any]) -> None:
+    """Writes model/: weights.safetensors, model.json, card.md."""
+    save_tensors(folder / "weights.safetensors", network.state_dict())
+    about = {"method": method, "config": network.config.model_dump(mode="json"), **facts}
+    write_atomic(folder / "model.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+    card = CARD.format(
+        method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing")
+    )
+    write_atomic(folder / "card.md", card)
+
+
+def load_model(run: str | Path) -> tuple[Any, dict[str, Any]]:
+    """The network of a run (or of its model folder) in eval mode, and what model.json says."""
+    place = Path(run)
+    place = place / "model" if (place / "model").is_dir() else place
+    if not (place / "model.json").is_file():
+        raise MissingError(f"--model {run}: no model.json there or in its model/ folder; give the OUT of a finished run")
+    try:
+        about = json.loads((place / "model.json").read_text(encoding="utf-8"))
+        kind = METHODS[about["method"]]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise UsageError(f"--model {run}: model.json is damaged or of an unknown method ({error!r})") from error
+    network = kind(build(kind.Config, about["config"]))
+    load_into(network, place / "weights.safetensors")
+    return network.eval(), about
