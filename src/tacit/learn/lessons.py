@@ -16,8 +16,8 @@ from tacit.prepare.views import colour_shift, view, view_matrix
 
 
 class DataConfig(Config):
-    um_per_px: float = 3.72  # spacing that the network sees
-    size: int = 64  # crop, px at that spacing
+    um_per_px: float = 2.48  # spacing that the network sees
+    size: int = 96  # crop, px at that spacing
     zoom: float = 0.25  # views are zoomed by up to ± this share
     colour: float = 0.15  # SD of the colour shift, in SDs of the picture
 

@@ -40,7 +40,7 @@ class AdaptConfig(Config):
     rounds: int = 1  # students in a row, each taught by the one before; 0 = the teachers' mean is the answer
     drawn: float = 0.375  # share of drawn crops in the student's batches
     sharpness: float = 1.5  # the weight of a soft label p is min(1, sharpness·|2p − 1|)
-    zooms: tuple[float, ...] = (0.85, 1.0, 1.2)  # the teachers look at each picture at these zooms
+    zooms: tuple[float, ...] = (0.85, 1.0, 1.2)  # teachers and student look at each picture at these zooms
     diffusion: float = 0.0  # weight of the knowledge-diffusion loss of MSSG (arXiv 2307.11989) in the adaptation
 
 
@@ -143,8 +143,8 @@ class PhantomTaught(nn.Module):
         return shop.train(stage, fresh, source, train, seed=seed)
 
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Gland and core, (2, h, w) in 0–1, for a picture (h, w, 3) RGB at `um_per_px`."""
-        return mean_probability([self], picture, zooms=(1.0,))
+        """Gland and core, (2, h, w) in 0–1, for a picture (h, w, 3) RGB at `um_per_px`; flips and zooms averaged."""
+        return mean_probability([self], picture, zooms=self.config.adapt.zooms)
 
 
 def diffusion(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:

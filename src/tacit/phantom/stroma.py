@@ -21,7 +21,7 @@ class StromaConfig(Config):
 
     eosin: Range = (0.12, 0.6)  # counterstain of the fibres
     fibre_um: Range = (15.0, 120.0)  # length of a streak
-    nuclei_per_mm2: Range = (500.0, 18000.0)  # scattered nuclei, before clustering
+    nuclei_per_mm2: Range = (500.0, 9000.0)  # scattered nuclei, before clustering
     loose: float = 0.35  # white gaps between fibres
     other_tissue: float = 0.35  # muscle, fat or blood over part of the picture
     follicle: float = 0.15  # dense lymphoid aggregates

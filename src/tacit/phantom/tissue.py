@@ -31,7 +31,7 @@ class TissueConfig(Config):
     # layout
     malignant: float = 0.5  # share of pictures drawn with disordered, crowded, irregular glands
     share: Range = (0.2, 1.0)  # gland area wanted / picture area
-    radius_um: Range = (22.0, 170.0)  # half-width of a gland
+    radius_um: Range = (22.0, 100.0)  # half-width of a gland
     gap_um: Range = (3.0, 40.0)  # least stroma between two glands
     elongation: Range = (1.0, 3.2)  # length / width
     packed: float = 0.3  # share of pictures whose glands are packed back to back
@@ -42,7 +42,7 @@ class TissueConfig(Config):
     mucin: Range = (0.0, 1.0)  # share of the epithelium's inner part that is pale mucin
     lumen: float = 0.75  # share of pictures whose glands open to a lumen where they are wide enough
     cribriform: float = 0.25  # share of malignant pictures with several lumina a gland
-    debris: Range = (0.0, 1.0)  # how much of a lumen is filled
+    debris: Range = (0.0, 0.8)  # how much of a lumen is filled
     solid: float = 0.35  # share of malignant pictures whose glands are filled with nuclei
     cleft: float = 0.3  # share of pictures with white clefts round glands
     # around the glands

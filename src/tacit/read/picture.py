@@ -42,6 +42,8 @@ def read_picture(path: Path) -> Image:
     except Pillow.DecompressionBombError as error:
         raise ReadError(path, f"too large to decode ({error})", "cut it into tiles or read it as a slide") from error
     except UnidentifiedImageError as error:
+        if _claimed_pixels(path) > MOST_PIXELS:
+            raise ReadError(path, f"its header claims {_claimed_pixels(path):,} px, more than {MOST_PIXELS:,}: too large, or a decompression bomb") from error
         raise ReadError(path, "not a picture that can be recognised (its content fits no known format)") from error
     except PermissionError as error:
         raise ReadError(path, "no permission to read it", "change its permissions") from error
@@ -49,6 +51,16 @@ def read_picture(path: Path) -> Image:
         raise ReadError(path, f"the file is damaged or cut short ({_first_line(error)})") from error
     image = Image(pixels, source=path, history=(f"read {path.suffix.lower().lstrip('.')}", *steps))
     return image.with_mpp(mpp, "metadata") if mpp else image
+
+
+def _claimed_pixels(path: Path) -> int:
+    """Height times width in a PNG's header, 0 for anything else."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or not head.startswith(b"\x89PNG"):
+        return 0
+    width, height = struct.unpack(">II", head[16:24])
+    return int(width) * int(height)
 
 
 def _check(path: Path, file: Pillow.Image) -> None:
@@ -104,7 +116,7 @@ def _to_8_bit(values: NDArray) -> tuple[NDArray[np.uint8], str]:
 def _stated_mpp(file: Pillow.Image) -> float | None:
     """µm per pixel from OME-XML or the resolution tags, where it can be a microscope's."""
     tags = getattr(file, "tag_v2", {})
-    text = str(tags.get(270, ""))
+    text = str(tags.get(270, "")).encode("latin-1", "ignore").decode("utf-8", "ignore")  # Pillow reads the tag as latin-1
     size, unit = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', text), re.search(r'PhysicalSizeXUnit="([^"]+)"', text)
     mpp: float | None = None
     if size and (unit is None or unit.group(1) in ("µm", "um", "&#181;m")):

@@ -55,8 +55,8 @@ def figures(tallies: list[Tally]) -> dict[str, float]:
     if "hits" in s:
         found |= {
             "object_f1": _ratio(2 * s["hits"], 2 * s["hits"] + s["false_alarms"] + s["misses"]),
-            "object_dice": (_ratio(s["true_dice"], s["true_px"]) + _ratio(s["predicted_dice"], s["predicted_px"])) / 2,
-            "object_hausdorff_px": (_ratio(s["true_far"], s["true_px"], 0) + _ratio(s["predicted_far"], s["predicted_px"], 0)) / 2,
+            "object_dice": _two_sided(s, "dice", 1.0),
+            "object_hausdorff_px": _two_sided(s, "far", 0.0),
             "objects_predicted": s["objects_predicted"],
             "objects_true": s["objects_true"],
         }
@@ -82,6 +82,12 @@ def interval(
 
 def _ratio(part: float, whole: float, empty: float = 1.0) -> float:
     return part / whole if whole > 0 else empty
+
+
+def _two_sided(s: Tally, what: str, empty: float) -> float:
+    """Mean of the truth's and the prediction's area-weighted figure; one side alone counts double, `empty` where both are empty."""
+    sides = [s[f"{side}_{what}"] / s[f"{side}_px"] for side in ("true", "predicted") if s[f"{side}_px"] > 0]
+    return sum(sides) / len(sides) if sides else empty
 
 
 def _object_tally(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> Tally:

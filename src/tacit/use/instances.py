@@ -58,5 +58,6 @@ def _at_size(labels: NDArray[np.int32], gland: NDArray[np.float32], mask: NDArra
 def _without_holes(mask: NDArray[np.bool_], hole_px: float) -> NDArray[np.bool_]:
     _, pieces, sizes, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
     fill = sizes[:, cv2.CC_STAT_AREA] < hole_px
+    fill[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = False  # open to the picture's edge is no hole
     fill[0] = False
     return np.asarray(mask | fill[pieces], bool)

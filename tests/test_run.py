@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tacit.errors import OutputError, ReadError
+from tacit.run import difference, open_run
+
+
+def test_a_run_leaves_its_record(tmp_path: Path) -> None:
+    with open_run(tmp_path / "o", command="tacit x", settings={"a": {"b": 1}}) as run:
+        run.fail("p.png", ReadError("p.png", "torn", "mend it"))
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert record["status"] == "finished" and record["failed"] == 1 and record["versions"]["torch"]
+    assert (tmp_path / "o" / "failures.csv").read_text() == "file,reason,remedy\np.png,torn,mend it\n"
+    assert not (tmp_path / "o" / ".lock").exists()
+
+
+def test_a_full_out_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(OutputError, match=r"not empty.*--resume.*--overwrite"), open_run(tmp_path, command="", settings={}):
+        pass
+
+
+def test_overwrite_deletes_a_run_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    with open_run(out, command="", settings={}):
+        (out / "masks").mkdir()
+        (out / "masks" / "old.png").touch()
+    with open_run(out, command="", settings={}, overwrite=True):
+        assert not (out / "masks").exists()
+    (out / "thesis.docx").touch()
+    with pytest.raises(OutputError, match=r"thesis\.docx"), open_run(out, command="", settings={}, overwrite=True):
+        pass
+    assert (out / "thesis.docx").exists()
+
+
+def test_resume_wants_the_same_settings(tmp_path: Path) -> None:
+    with open_run(tmp_path / "o", command="", settings={"train": {"epochs": 3}}):
+        pass
+    with open_run(tmp_path / "o", command="", settings={"train": {"epochs": 3}}, resume=True):
+        pass
+    with pytest.raises(OutputError, match=r"train\.epochs was 3 and is now 4"), open_run(tmp_path / "o", command="", settings={"train": {"epochs": 4}}, resume=True):
+        pass
+
+
+def test_none_and_absent_are_the_same_setting() -> None:
+    assert difference({"a": 1}, {"a": 1, "b": None}) == ""
+
+
+def _hold(out: str, ready: str) -> None:
+    with open_run(out, command="", settings={}):
+        Path(ready).touch()
+        time.sleep(60)
+
+
+def test_two_runs_cannot_share_an_out_and_a_dead_owner_frees_it_at_once(tmp_path: Path) -> None:
+    owner = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "o"), str(tmp_path / "ready")))
+    owner.start()
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    with pytest.raises(OutputError, match="another run"), open_run(tmp_path / "o", command="", settings={}, resume=True):
+        pass
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join()
+    with open_run(tmp_path / "o", command="", settings={}, resume=True):
+        pass
+
+
+def test_an_error_inside_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "o", command="", settings={}):
+        _ = 1 / 0
+    assert "ZeroDivisionError" in json.loads((tmp_path / "o" / "run.json").read_text())["status"]
