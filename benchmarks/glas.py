@@ -26,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "glas"
 WORK = ROOT / "benchmarks" / "work"
 
 SHORT = ["teachers=1", "train.epochs=6", "student.epochs=6", "draw.pictures=300", "data.um_per_px=3.72", "data.size=64"]  # ablations: one teacher, coarse
+TEACHER = [w for c in SHORT[:3] for w in ("--set", f"teacher.{c}")] + ["--set", "teacher.data.um_per_px=3.72", "--set", "teacher.data.size=64"]
 ROWS: dict[str, list[str]] = {
     "haematoxylin": ["--method", "haematoxylin"],
     "phantom": [],
@@ -33,6 +34,7 @@ ROWS: dict[str, list[str]] = {
     "mssg-paper": ["--method", "mssg-paper"],
     "mssg": ["--method", "mssg"],
     # MSSG, part by part
+    "mssg-random": ["--method", "mssg-paper", "--set", "steps=0", "--set", "prior=false"],
     "mssg-border-only": ["--method", "mssg-paper", "--set", "prior=false"],
     "mssg-paper-no-spatial": ["--method", "mssg-paper", "--set", "spatial=0.0"],
     "mssg-paper-iic": ["--method", "mssg-paper", "--set", "loss=iic"],
@@ -42,7 +44,7 @@ ROWS: dict[str, list[str]] = {
     "mssg-cross-entropy": ["--method", "mssg", "--set", "q=0.0"],
     "mssg-as-published": ["--method", "mssg", "--set", "q=0.0", "--set", "folder_net=false", "--set", "border.cue=grey", "--set", "border.padding=zeros"],
     "mssg-from-haematoxylin": ["--method", "mssg", "--set", "proposals=haematoxylin"],
-    "mssg-from-phantom": ["--method", "mssg", "--set", "proposals=phantom"],
+    "mssg-from-phantom": ["--method", "mssg", "--set", "proposals=phantom", *TEACHER],
 }
 ABLATIONS: dict[str, list[str]] = {
     "short": [],
@@ -123,7 +125,10 @@ def row(name: str, seed: int, lists: dict[str, Path]) -> None:
     partial = place.with_suffix(".part")
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(place)
-    print(f"{name} seed {seed}: train {result['train']['figures']['miou']:.3f}  testA {result['testA']['figures']['miou']:.3f}  in {learn['wall']:.0f} s", flush=True)
+    print(
+        f"{name} seed {seed}: train {result['train']['figures']['miou']:.3f}  testA {result['testA']['figures']['miou']:.3f}  in {learn['wall']:.0f} s",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -26,7 +26,9 @@ def test_glas_as_it_is_annotations_never_become_input(tmp_path: Path) -> None:
     for name in ("train_1", "train_2", "testA_1"):
         picture(tmp_path / f"{name}.bmp")
         picture(tmp_path / f"{name}_anno.bmp", 1)
-    (tmp_path / "Grade.csv").write_bytes(b"name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)\rtrain_1,4, benign, healthy\rtestA_1,7, malignant, poor\r")
+    (tmp_path / "Grade.csv").write_bytes(
+        b"name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)\rtrain_1,4, benign, healthy\rtestA_1,7, malignant, poor\r"
+    )
     cases = find_cases(tmp_path)
     assert names(cases) == ["testA_1", "train_1", "train_2"]
     assert cases.table["patient"].tolist()[:2] == ["7", "4"] and cases.table["label"].tolist()[:2] == ["malignant", "benign"]

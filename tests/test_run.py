@@ -46,7 +46,10 @@ def test_resume_wants_the_same_settings(tmp_path: Path) -> None:
         pass
     with open_run(tmp_path / "o", command="", settings={"train": {"epochs": 3}}, resume=True):
         pass
-    with pytest.raises(OutputError, match=r"train\.epochs was 3 and is now 4"), open_run(tmp_path / "o", command="", settings={"train": {"epochs": 4}}, resume=True):
+    with (
+        pytest.raises(OutputError, match=r"train\.epochs was 3 and is now 4"),
+        open_run(tmp_path / "o", command="", settings={"train": {"epochs": 4}}, resume=True),
+    ):
         pass
 
 

@@ -28,7 +28,7 @@ _WHERE = {
     "read_picture": "tacit.read.picture",
     "segment": "tacit.use.segment",
 }
-__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_WHERE, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

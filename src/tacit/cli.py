@@ -125,7 +125,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Put runs into one table; refuses runs on different data."""
-    from tacit.use.compare import compare as run, printed
+    from tacit.use.compare import compare as run
+    from tacit.use.compare import printed
 
     rows = run(runs)
     print(json.dumps(rows, indent=1) if as_json else printed(rows))
@@ -187,20 +188,21 @@ def run() -> NoReturn:
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
     except TacitError as error:
         _stop(error, error.exit_code, debug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("tacit: interrupted; what was finished is saved, repeat the command with --resume", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except typer.Abort:
         sys.exit(INTERRUPTED)
     except MemoryError as error:
         _stop(error, 1, debug, "out of memory; use smaller images or a machine with more")
     except OSError as error:
         _stop(error, 1, debug)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last door: one line for a person, the traceback with --debug
         if type(error).__module__.startswith(("click", "typer")):
-            _stop(error, UsageError.exit_code, debug, getattr(error, "format_message", lambda: str(error))())
+            said = error.format_message() if hasattr(error, "format_message") else str(error)
+            _stop(error, UsageError.exit_code, debug, said)
         _stop(error, 1, debug, f"unexpected {type(error).__name__}: {error} (run `tacit --debug …` for the traceback)")
     sys.exit(code if isinstance(code, int) else 0)
 

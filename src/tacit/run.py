@@ -1,12 +1,12 @@
 """A run folder: what was asked, on what, with what, and what came of it; locked while it is written, resumable after.
 
-    OUT/
-      run.json       command, versions, device, seed, inputs with hashes, counts, times, status
-      config.toml    every setting, as used
-      log.txt        what happened, line by line
-      metrics.csv    curves of learning
-      failures.csv   file, reason, remedy of every item that failed
-      checkpoints/   state of an unfinished run      model/   what was learnt
+OUT/
+  run.json       command, versions, device, seed, inputs with hashes, counts, times, status
+  config.toml    every setting, as used
+  log.txt        what happened, line by line
+  metrics.csv    curves of learning
+  failures.csv   file, reason, remedy of every item that failed
+  checkpoints/   state of an unfinished run      model/   what was learnt
 """
 
 from __future__ import annotations
@@ -31,10 +31,26 @@ from tacit.config import Config, read_toml, to_toml
 from tacit.errors import OutputError, ReadError
 from tacit.files import storage_error, write_atomic
 
-OWN = (
-    "images run.json config.toml log.txt metrics.csv failures.csv checkpoints model masks probability geojson tables figures report.html items input .lock".split()
-)
-PACKAGES = "tacit torch numpy opencv-python-headless pillow scikit-image scipy timm segmentation-models-pytorch".split()
+OWN = [
+    "images",
+    "run.json",
+    "config.toml",
+    "log.txt",
+    "metrics.csv",
+    "failures.csv",
+    "checkpoints",
+    "model",
+    "masks",
+    "probability",
+    "geojson",
+    "tables",
+    "figures",
+    "report.html",
+    "items",
+    "input",
+    ".lock",
+]
+PACKAGES = ["tacit", "torch", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "timm", "segmentation-models-pytorch"]
 
 
 @dataclass
@@ -61,9 +77,14 @@ class Run:
             self.failures.append(row)
             self.say(f"failed: {error}")
 
+    @property
+    def seconds(self) -> float:
+        """Wall seconds so far, earlier sittings of a resumed run included."""
+        return float(self.record.get("seconds_before", 0.0)) + time.monotonic() - self._clock
+
     def save_record(self) -> None:
         """Writes run.json and failures.csv as they stand."""
-        self.record["seconds"] = round(self.record.get("seconds_before", 0.0) + time.monotonic() - self._clock, 2)
+        self.record["seconds"] = round(self.seconds, 2)
         self.record["failed"] = len(self.failures)
         write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False, default=str) + "\n")
         write_atomic(self.folder / "failures.csv", as_csv(("file", "reason", "remedy"), self.failures))

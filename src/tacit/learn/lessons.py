@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def mixed(*sources: Callable[[int], Batch]) -> Callable[[int], Batch]:
     return batch
 
 
-def _crop(lessons: list[Lesson], data: DataConfig, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+def _crop(lessons: list[Lesson], data: DataConfig, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     lesson = lessons[int(rng.integers(len(lessons)))]
     matrix = view_matrix(rng, lesson.picture.shape[:2], data.size, zoom=data.zoom)
     x = standardised(view(lesson.picture, matrix, data.size), lesson.statistics)

@@ -1,9 +1,9 @@
 """Every way to segment, by name. A method is built from its config and answers:
 
-    um_per_px                      the spacing at which it wants its pictures
-    fit(pictures, shop)            learns from unlabelled pictures (h, w, 3) RGB uint8; the classical rule learns nothing
-    probability(picture)           gland and gland core, (2, h, w) float32 in 0–1
-    loss(batch), state_dict() …    as an nn.Module, where there is a network
+um_per_px                      the spacing at which it wants its pictures
+fit(pictures, shop)            learns from unlabelled pictures (h, w, 3) RGB uint8; the classical rule learns nothing
+probability(picture)           gland and gland core, (2, h, w) float32 in 0–1
+loss(batch), state_dict() …    as an nn.Module, where there is a network
 """
 
 from __future__ import annotations

@@ -15,9 +15,7 @@ WINDOW, MARGIN = 384, 64  # px at the network's spacing; the margin is more than
 
 
 @torch.no_grad()
-def mean_probability(
-    networks: list[nn.Module], picture: NDArray[np.uint8], *, zooms: tuple[float, ...] = (1.0,), flips: int = 4
-) -> NDArray[np.float32]:
+def mean_probability(networks: list[nn.Module], picture: NDArray[np.uint8], *, zooms: tuple[float, ...] = (1.0,), flips: int = 4) -> NDArray[np.float32]:
     """Mean over networks, flips and zooms of the sigmoid. picture (h, w, 3) RGB at the networks' spacing → (k, h, w)."""
     statistics = lab_statistics(picture)
     h, w = picture.shape[:2]
@@ -48,7 +46,7 @@ def _window(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[floa
             with torch.autocast(device.type, torch.bfloat16):
                 logits = network(views.to(device, memory_format=torch.channels_last))
             p = torch.sigmoid(logits.float()).cpu().numpy()
-            mean = sum(p[i, :, ::r, ::c] for i, (r, c) in enumerate(flips)) / len(flips)
+            mean: NDArray[np.float32] = np.add.reduce([p[i, :, ::r, ::c] for i, (r, c) in enumerate(flips)]) / len(flips)
             back = np.ascontiguousarray(mean.transpose(1, 2, 0))
             back = back if size == (w, h) else cv2.resize(back, (w, h))
             total = total + back.reshape(h, w, -1)

@@ -6,6 +6,7 @@ reseeded at every step; so a run killed anywhere and resumed from its last check
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -87,6 +88,7 @@ def fit(
     """
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
     precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
     fabric = Fabric(accelerator="cpu" if device == "cpu" else "auto", devices=1, precision=precision)  # type: ignore[arg-type]
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,29 +98,14 @@ def fit(
     average: dict[str, Tensor] = {}
     start = _resume(module, optimizer, average, folder, config)
     clock = time.monotonic()
+    first_averaged = math.ceil(config.total * (1 - config.average)) if config.average else config.total
     with HeldInterrupt() as interrupt:
         for step in range(start, config.total):
             if before_epoch is not None and step % config.steps == 0:
                 before_epoch(step // config.steps)
-            torch.manual_seed((seed * 1_000_003 + step) % 2**63)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
-            module.train()
-            with fabric.autocast():
-                values = wrapped.loss(_on(fabric.device, batches(step)))
-            loss = values["loss"]
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {float(loss.detach())} at step {step} of {config.total}; batch {step} or the learning rate "
-                    f"({learning_rate(config, step):.2g}) is to blame: look at the inputs, or lower it with --set train.lr=…"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
-            if hasattr(module, "after_step"):
-                module.after_step((step + 1) / config.total)
-            if config.average and step >= config.total * (1 - config.average):
-                _accumulate(average, module, step - math.ceil(config.total * (1 - config.average)) + 1)
+            values = _step(fabric, module, wrapped, optimizer, batches(step), config, step, seed)
+            if step >= first_averaged:
+                _accumulate(average, module, step - first_averaged + 1)
             done = step + 1
             if tracker is not None:
                 if step % 10 == 0 or done == config.total:
@@ -132,6 +119,29 @@ def fit(
     if average:
         module.load_state_dict({k: average[k].to(v.dtype) if k in average else v for k, v in module.state_dict().items()})
     return module.eval()
+
+
+def _step(fabric: Any, module: nn.Module, wrapped: Any, optimizer: Any, batch: Batch, config: TrainConfig, step: int, seed: int) -> dict[str, Tensor]:
+    """One step of the optimizer, its randomness a function of (seed, step). Raises TrainingError on a loss that is not finite."""
+    torch.manual_seed((seed * 1_000_003 + step) % 2**63)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    module.train()
+    with fabric.autocast():
+        values: dict[str, Tensor] = wrapped.loss(_on(fabric.device, batch))
+    loss = values["loss"]
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {float(loss.detach())} at step {step} of {config.total}; batch {step} or the learning rate "
+            f"({learning_rate(config, step):.2g}) is to blame: look at the inputs, or lower it with --set train.lr=…"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    optimizer.step()
+    after_step: Callable[[float], None] | None = getattr(module, "after_step", None)
+    if after_step is not None:
+        after_step((step + 1) / config.total)
+    return values
 
 
 def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Tensors on disk as safetensors, and nothing else: no pickle, no path, no time, no host; equal weights are equal files."""
+"""Tensors on disk as safetensors, and nothing else: nothing that runs when it is read, no path, no time, no host; equal weights are equal files."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ def load_into(module: torch.nn.Module, path: Path) -> dict[str, Any]:
         first = (missing or extra or unlike)[0]
         raise ReadError(
             path,
-            f"these weights are for another network: {len(missing)} tensors missing, {len(extra)} unknown, "
-            f"{len(unlike)} of another shape (first: {first})",
+            f"these weights are for another network: {len(missing)} tensors missing, {len(extra)} unknown, {len(unlike)} of another shape (first: {first})",
             "use the model's own config, or learn again",
         )
     module.load_state_dict(tensors)

@@ -54,7 +54,7 @@ def placed(rng: np.random.Generator, shape: tuple[int, int], layout: Layout) -> 
     margin = int(min(2.5 * layout.radius, max(shape)))
     h, w = shape[0] + 2 * margin, shape[1] + 2 * margin
     labels, taken = np.zeros((h, w), np.int32), np.zeros((h, w), np.uint8)
-    reach = max(int(round(layout.gap)), 1)
+    reach = max(round(layout.gap), 1)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     covered, number, wanted = 0, 0, layout.share * h * w
     for _ in range(400):

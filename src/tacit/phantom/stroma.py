@@ -134,9 +134,7 @@ def _direction(rng: np.random.Generator, shape: tuple[int, int], away: Plane, um
     return np.asarray(common, np.float32)
 
 
-def _paint_other(
-    rng: np.random.Generator, counter: Plane, nuclear: Plane, other: NDArray[np.bool_], direction: Plane, um: float
-) -> tuple[Plane, Plane]:
+def _paint_other(rng: np.random.Generator, counter: Plane, nuclear: Plane, other: NDArray[np.bool_], direction: Plane, um: float) -> tuple[Plane, Plane]:
     """Muscle (dense, streaked), fat (white cells with thin walls) or blood (grainy, dense) inside `other`."""
     if not other.any():
         return counter, nuclear

@@ -6,11 +6,13 @@ all points (row, col). Randomness comes in as a NumPy generator.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+Plane = NDArray[Any]  # (h, w) float
 _SUBPIXEL = 4  # OpenCV's fixed-point bits: ellipses are placed to 1/16 px
 
 
@@ -53,7 +55,7 @@ def honeycomb(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> 
 
     rows, cols = np.mgrid[-cell : shape[0] + cell : cell, -cell : shape[1] + cell : cell]
     seeds = np.stack([rows.ravel(), cols.ravel()], 1) + rng.uniform(-0.45, 0.45, (rows.size, 2)) * cell
-    where = np.stack(np.mgrid[0 : shape[0], 0 : shape[1]], -1).reshape(-1, 2)
+    where = np.stack([*np.mgrid[0 : shape[0], 0 : shape[1]]], -1).reshape(-1, 2)
     near, _ = cKDTree(seeds).query(where, k=2)
     return np.clip((near[:, 1] - near[:, 0]) / (0.8 * cell), 0, 1).reshape(shape).astype(np.float32)
 

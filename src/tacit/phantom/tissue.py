@@ -293,9 +293,7 @@ def _strew(rng: np.random.Generator, canvas: NDArray[np.uint8], room: NDArray[np
         stamp(canvas, centres, axes * 0.6, angles, dark * (1 - 0.6 * p["vesicular"]))
 
 
-def _render(
-    rng: np.random.Generator, tissue: _Tissue, um: float, c: TissueConfig, stains: NDArray | None, p: dict[str, float]
-) -> NDArray[np.uint8]:
+def _render(rng: np.random.Generator, tissue: _Tissue, um: float, c: TissueConfig, stains: NDArray | None, p: dict[str, float]) -> NDArray[np.uint8]:
     """Optical density → light → blur → noise. (h, w, 3) uint8 RGB"""
     if stains is None:
         second = EOSIN

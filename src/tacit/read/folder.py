@@ -26,8 +26,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MASK_FOLDERS = frozenset(
-    "mask masks annotation annotations label labels labelcol truth groundtruth ground_truth ground-truth gt manual "
-    "1st_manual 2nd_manual seg segmentation segmentations overlay overlays probability".split()
+    [
+        "mask",
+        "masks",
+        "annotation",
+        "annotations",
+        "label",
+        "labels",
+        "labelcol",
+        "truth",
+        "groundtruth",
+        "ground_truth",
+        "ground-truth",
+        "gt",
+        "manual",
+        "1st_manual",
+        "2nd_manual",
+        "seg",
+        "segmentation",
+        "segmentations",
+        "overlay",
+        "overlays",
+        "probability",
+    ]
 )
 MASK_ENDINGS = ("_anno", "_annotation", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_truth", "_instances")
 LIST_SUFFIXES = (".csv", ".parquet")

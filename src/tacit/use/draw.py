@@ -25,7 +25,7 @@ def draw_sheet(
     seed: int = 0,
     overwrite: bool = False,
     config: str | Path | None = None,
-    set: list[str] | None = None,  # noqa: A002 - the command line's word
+    set: list[str] | None = None,
 ) -> Path:
     """Writes images/, masks/ (16-bit instance labels), tables/parameters.csv and figures/sheet.png below OUT. Gives the sheet's path."""
     if count < 1 or mpp <= 0 or min(shape) < 16:

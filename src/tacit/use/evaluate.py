@@ -43,7 +43,9 @@ def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment",
         try:
             ours, theirs = read_mask(masks[name]), read_mask(path)
             if ours.shape != theirs.shape:
-                raise ReadError(path, f"the truth is {theirs.shape[0]}×{theirs.shape[1]} px, the mask {ours.shape[0]}×{ours.shape[1]}", "use the mask of this image")
+                raise ReadError(
+                    path, f"the truth is {theirs.shape[0]}×{theirs.shape[1]} px, the mask {ours.shape[0]}×{ours.shape[1]}", "use the mask of this image"
+                )
         except ReadError as error:
             failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
             continue
@@ -69,7 +71,7 @@ def _result(rows: list[dict[str, Any]], missing: list[str], failures: list[dict[
         "task": "segment",
         "images": len(rows),
         "figures": figures(tallies),
-        "interval": {k: interval(tallies, patients, lambda t, k=k: figures(t)[k], draws=draws, seed=seed) for k in HEADLINE if k in figures(tallies)},
+        "interval": {k: _interval(k, tallies, patients, draws, seed) for k in HEADLINE if k in figures(tallies)},
         "over": f"{len(set(patients))} {over}",
         "by_class": _by(rows, "label"),
         "by_patient": _by(rows, "patient"),
@@ -78,6 +80,10 @@ def _result(rows: list[dict[str, Any]], missing: list[str], failures: list[dict[
         "failures": failures,
     }
     return result
+
+
+def _interval(name: str, tallies: list[Tally], patients: list[Any], draws: int, seed: int) -> tuple[float, float]:
+    return interval(tallies, patients, lambda drawn: figures(drawn)[name], draws=draws, seed=seed)
 
 
 def _by(rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, float]]:

@@ -14,7 +14,22 @@ from tacit.read.folder import find_cases, is_run
 from tacit.read.picture import SUFFIXES, read_picture
 from tacit.run import PACKAGES, versions
 
-NEEDED = "torch torchvision timm segmentation_models_pytorch lightning_fabric cv2 skimage scipy pandas pyarrow sklearn shapely safetensors PIL".split()
+NEEDED = [
+    "torch",
+    "torchvision",
+    "timm",
+    "segmentation_models_pytorch",
+    "lightning_fabric",
+    "cv2",
+    "skimage",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "shapely",
+    "safetensors",
+    "PIL",
+]
 
 
 def describe(path: Path) -> dict[str, Any]:

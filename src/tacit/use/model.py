@@ -32,9 +32,7 @@ def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any]) -
     save_tensors(folder / "weights.safetensors", network.state_dict())
     about = {"method": method, "config": network.config.model_dump(mode="json"), **facts}
     write_atomic(folder / "model.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    card = CARD.format(
-        method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing")
-    )
+    card = CARD.format(method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing"))
     write_atomic(folder / "card.md", card)
 
 

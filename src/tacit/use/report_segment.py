@@ -78,11 +78,14 @@ def _page(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], warnin
     facts = [
         ("command", run.record["command"]),
         ("images", f"{len(rows)} written, {len(run.failures)} failed"),
-        (f"{class_name}s", f"{sum(r['glands'] for r in rows)}, covering {np.mean(shares):.0%} of the area (from {min(shares):.0%} to {max(shares):.0%} an image)"),
+        (
+            f"{class_name}s",
+            f"{sum(r['glands'] for r in rows)}, covering {np.mean(shares):.0%} of the area (from {min(shares):.0%} to {max(shares):.0%} an image)",
+        ),
         ("spacing", f"{run.record['mpp']:.4g} µm per px ({run.record['mpp_source']})"),
         ("learnt from", f"{run.record.get('learnt_from', 'an earlier run')} unlabelled images; no mask took part"),
         ("seed", str(run.record["seed"])),
-        ("seconds", f"{run.record.get('seconds', 0):.0f} until the last image was opened"),
+        ("seconds", f"{run.seconds:.0f}"),
     ]
     note = "Confidence is the mean of |2p − 1| over an image's pixels: 1 is sure everywhere."
     columns = ["image", "glands", "area_share", "glands_per_mm2", "median_area_um2", "mean_solidity", "mean_lumen_share", "confidence"]
@@ -113,4 +116,6 @@ def _panel(run: Run, row: dict[str, Any]) -> Panel:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)

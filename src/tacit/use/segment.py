@@ -1,6 +1,6 @@
 """`tacit segment`: learn on a folder of unlabelled images, then write its masks; or apply what an earlier run learnt.
 
-    find → look (read all, spacing, failures) → learn → apply one by one → tables → report
+find → look (read all, spacing, failures) → learn → apply one by one → tables → report
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def segment(
     resume: bool = False,
     overwrite: bool = False,
     config: str | Path | None = None,
-    set: list[str] | None = None,  # noqa: A002 - the command line's word
+    set: list[str] | None = None,
 ) -> Result:
     """Segments the images that `source` names into OUT; same names and defaults as the command line.
 
@@ -140,7 +140,9 @@ class Scale:
 def _look(cases: Cases, run: Run, mpp: float | None, about: dict[str, Any] | None) -> tuple[Cases, Scale]:
     """Reads every image once: what cannot be read becomes a failure, what has no spacing helps to estimate it."""
     listed = {n: float(v) for n, v in zip(cases.table["name"], cases.table["mpp"], strict=True) if v is not None and v == v}
-    readable, metadata, unknown = [], [], []
+    readable: list[bool] = []
+    metadata: list[float] = []
+    unknown: list[NDArray[np.uint8]] = []
     with Bar("reading") as bar:
         for index, (name, path) in enumerate(cases):
             try:

@@ -1,0 +1,44 @@
+# Every target makes its own environment in .venv first.
+PYTHON ?= python3
+PY := .venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: venv demo test check proof torture docs clean
+
+venv: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(PY) -m pip check
+	touch $@
+
+demo: venv
+	$(PY) examples/demo.py demo-out
+
+check: venv
+	$(PY) -m ruff format --check src tests benchmarks examples docs
+	$(PY) -m ruff check src tests benchmarks examples docs
+	$(PY) -m mypy
+
+test: check
+	$(PY) -m pytest
+
+# Slow proofs; each stops when its rows are done and goes on where it stopped.
+proof: venv
+	$(PY) benchmarks/scale.py
+	$(PY) benchmarks/baselines.py
+	$(PY) benchmarks/apply.py
+	$(PY) benchmarks/glas.py --seeds 0
+	$(PY) benchmarks/glas.py phantom phantom-fast mssg --seeds 1 2
+	$(PY) benchmarks/write_results.py
+
+torture: venv
+	$(PY) benchmarks/torture.py 100
+
+docs: venv
+	$(PY) docs/write_settings.py
+	$(PY) benchmarks/write_results.py
+
+clean:
+	rm -rf .venv demo-out benchmarks/work

@@ -1,0 +1,65 @@
+"""Writes docs/settings.md from the config classes: every field, its default, and the comment beside it. `--check` only compares."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from tacit.config import Config
+from tacit.learn.methods import METHODS
+from tacit.use.instances import InstancesConfig
+
+PLACE = Path(__file__).with_name("settings.md")
+HEAD = """# Every setting
+
+Set one with `--set name=value` (repeat for more) or in a TOML file with `--config`; `config.toml` of a run holds all of them as used.
+An unknown name is an error that names the nearest known one. The comments are those beside the code; `paper` marks a published value.
+This page is written by `make docs`.
+"""
+
+
+def comments(kind: type[Config]) -> dict[str, str]:
+    """field → the comment at the end of its line, own and inherited."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not (isinstance(base, type) and issubclass(base, Config)) or base is Config:
+            continue
+        lines = inspect.getsource(base).splitlines()
+        for node in ast.parse(inspect.getsource(base)).body[0].body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                text = re.search(r"(?<=\s)# (.+)$", lines[node.end_lineno - 1])
+                found[node.target.id] = text.group(1) if text else found.get(node.target.id, "")
+    return found
+
+
+def rows(value: Config, prefix: str = "") -> list[str]:
+    said, lines = comments(type(value)), []
+    for name in type(value).model_fields:
+        inner = getattr(value, name)
+        if isinstance(inner, Config):
+            lines += rows(inner, f"{prefix}{name}.")
+        else:
+            shown = list(inner) if isinstance(inner, tuple) else inner
+            lines.append(f"| `{prefix}{name}` | `{shown}` | {said[name]} |")
+    return lines
+
+
+def written() -> str:
+    text = HEAD
+    for method, kind in METHODS.items():
+        text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    return (
+        text
+        + "\n## Separating glands, any method\n\n| setting | default | meaning |\n|---|---|---|\n"
+        + "\n".join(rows(InstancesConfig(), "instances."))
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(0 if PLACE.read_text() == written() else "docs/settings.md is not what the code says; run make docs")
+    PLACE.write_text(written())

@@ -1,0 +1,58 @@
+"""What the pages show is what the commands do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readmes_example_prints_what_it_shows(tmp_path: Path) -> None:
+    block = re.search(r"```\n(\$ tacit phantom.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert block is not None
+    steps = [part.strip().split("\n") for part in block.group(1).split("$ ") if part.strip()]
+    assert len(steps) == 3
+    for command, *shown in steps:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "tacit"
+        done = subprocess.run([sys.executable, "-m", "tacit", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=True)
+        printed = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        assert [" ".join(line.split()) for line in shown] == printed
+
+
+def test_the_pages_python_runs(drawn: Path, tmp_path: Path) -> None:
+    code = re.search(r"```python\n(import numpy.*?)```", (ROOT / "docs" / "phantom.md").read_text(), re.S)
+    assert code is not None
+    (tmp_path / "mine.py").write_text(code.group(1))
+    words = [sys.executable, "-m", "tacit", "phantom", "mine.py", "-n", "2", "--height", "100", "--width", "120", "-o", "sheet"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    import numpy as np
+    from PIL import Image as Pillow
+
+    with Pillow.open(tmp_path / "sheet" / "masks" / "mine_0000.png") as file:
+        assert np.asarray(file).max() > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_settings_page_is_what_the_code_says() -> None:
+    subprocess.run([sys.executable, ROOT / "docs" / "write_settings.py", "--check"], check=True)
+
+
+def test_the_readmes_tree_names_every_file() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "src" / "tacit").rglob("*.py"):
+        if not path.name.startswith("__"):
+            assert path.name in text, path.name
