@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from glas import DATA, ROOT, WORK, folders, tacit
-
 from tacit import evaluate
 from tacit.run import versions
 

@@ -121,6 +121,9 @@ def test_killed_while_learning_and_resumed_is_bit_equal(learnt: Path, drawn: Pat
     command(*words, "--resume")
     for name in ("model/weights.safetensors", "masks/t0.png", "tables/glands.csv"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    before = (out / "run.json").read_bytes()
+    command(*words, "--resume")  # finished: nothing is missing, nothing is done again
+    assert (out / "run.json").read_bytes() == before
 
 
 def test_ctrl_c_says_so_and_saves(drawn: Path, tmp_path: Path) -> None:

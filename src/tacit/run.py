@@ -60,6 +60,7 @@ class Run:
     folder: Path
     record: dict[str, Any]
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, remedy
+    earlier: dict[str, Any] = field(default_factory=dict)  # run.json of the run that is resumed
     _clock: float = field(default_factory=time.monotonic)
 
     def say(self, line: str) -> None:
@@ -122,8 +123,8 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
             raise OutputError(f"OUT {folder} is being written by another run; wait for it or give another folder") from error
         if overwrite:
             _clear(folder, present)
-        record = _record(folder, command, settings, resume)
-        run = Run(folder, record)
+        earlier = _earlier(folder, settings) if resume else {}
+        run = Run(folder, _record(command, earlier), earlier=earlier)
         if resume:
             run.failures = _earlier_failures(folder)
         write_atomic(folder / "config.toml", to_toml(settings))
@@ -141,8 +142,9 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
                 run.say(f"stopped: {error}")
                 run.save_record()
             raise
-        run.record["status"] = "finished"
-        run.save_record()
+        if run.record is not run.earlier:
+            run.record["status"] = "finished"
+            run.save_record()
     with contextlib.suppress(OSError):
         (folder / ".lock").unlink()
 
@@ -156,17 +158,21 @@ def _clear(folder: Path, present: set[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _record(folder: Path, command: str, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
-    earlier: dict[str, Any] = {}
-    if resume and (folder / "run.json").exists():
-        try:
-            earlier = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise OutputError(f"{folder}/run.json cannot be read ({error}); use --overwrite to start anew") from error
-        before = read_toml(folder / "config.toml")
-        change = difference(before, json.loads(json.dumps(settings, default=str)))
-        if change:
-            raise OutputError(f"--resume wants the settings of the first run, but {change}; repeat the first command or use --overwrite")
+def _earlier(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """run.json of the run to be resumed, {} where it died before writing one. Raises OutputError where the settings differ."""
+    if not (folder / "run.json").exists():
+        return {}
+    try:
+        earlier: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise OutputError(f"{folder}/run.json cannot be read ({error}); use --overwrite to start anew") from error
+    change = difference(read_toml(folder / "config.toml"), json.loads(json.dumps(settings, default=str)))
+    if change:
+        raise OutputError(f"--resume wants the settings of the first run, but {change}; repeat the first command or use --overwrite")
+    return earlier
+
+
+def _record(command: str, earlier: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": command,
         "status": "running",

@@ -7,6 +7,7 @@ Definitions of the object figures: Sirinukunwattana et al. 2017 (arXiv 1603.0027
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,37 +91,49 @@ def _two_sided(s: Tally, what: str, empty: float) -> float:
     return sum(sides) / len(sides) if sides else empty
 
 
+@dataclass(frozen=True)
+class _Thing:
+    """One object: all its pixels and those on its edge, both (n, 2) row, col; codes are the pixels as sorted numbers."""
+
+    pixels: NDArray[np.int64]
+    edge: NDArray[np.int64]
+    codes: NDArray[np.int64]
+
+
 def _object_tally(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> Tally:
-    p_points, t_points = _points(predicted), _points(truth)
+    ours, theirs = _things(predicted), _things(truth)
     overlap = _overlap(predicted, truth)
     hit_truths, hits = set(), 0
-    for label in p_points:
+    for label in ours:
         best = max((t for p, t in overlap if p == label), key=lambda t: overlap[label, t], default=None)
-        if best is not None and overlap[label, best] >= 0.5 * len(t_points[best]):
+        if best is not None and overlap[label, best] >= 0.5 * len(theirs[best].pixels):
             hits += 1
             hit_truths.add(best)
     diagonal = float(np.hypot(*predicted.shape))
-    true_dice, true_far = _one_way(t_points, p_points, {(t, p): n for (p, t), n in overlap.items()}, diagonal)
-    predicted_dice, predicted_far = _one_way(p_points, t_points, overlap, diagonal)
+    true_dice, true_far = _one_way(theirs, ours, {(t, p): n for (p, t), n in overlap.items()}, diagonal)
+    predicted_dice, predicted_far = _one_way(ours, theirs, overlap, diagonal)
     return {
         "hits": float(hits),
-        "false_alarms": float(len(p_points) - hits),
-        "misses": float(len(t_points) - len(hit_truths)),
+        "false_alarms": float(len(ours) - hits),
+        "misses": float(len(theirs) - len(hit_truths)),
         "true_dice": true_dice,
         "predicted_dice": predicted_dice,
         "true_far": true_far,
         "predicted_far": predicted_far,
-        "objects_predicted": float(len(p_points)),
-        "objects_true": float(len(t_points)),
+        "objects_predicted": float(len(ours)),
+        "objects_true": float(len(theirs)),
     }
 
 
-def _points(labels: NDArray[np.int32]) -> dict[int, NDArray[np.int64]]:
-    """label → its pixels (n, 2)."""
+def _things(labels: NDArray[np.int32]) -> dict[int, _Thing]:
     found = {}
     for index, box in enumerate(find_objects(labels)):
         if box is not None:
-            found[index + 1] = np.argwhere(labels[box] == index + 1) + [box[0].start, box[1].start]
+            mask = np.pad(labels[box] == index + 1, 1)
+            inner = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+            corner = np.array([box[0].start, box[1].start])
+            pixels = np.argwhere(mask[1:-1, 1:-1]) + corner
+            found[index + 1] = _Thing(pixels, np.argwhere(mask[1:-1, 1:-1] & ~inner) + corner, pixels @ [labels.shape[1], 1])
     return found
 
 
@@ -130,27 +143,34 @@ def _overlap(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> dict[tup
     return {(int(p), int(t)): int(n) for (p, t), n in zip(pairs.T, counts, strict=True)}
 
 
-def _one_way(ours: dict[int, NDArray], theirs: dict[int, NDArray], overlap: dict[tuple[int, int], int], diagonal: float) -> tuple[float, float]:
+def _one_way(ours: dict[int, _Thing], theirs: dict[int, _Thing], overlap: dict[tuple[int, int], int], diagonal: float) -> tuple[float, float]:
     """Area-weighted sums of Dice and of Hausdorff distance, each of our objects against the other side's best.
 
-    Best is the largest overlap; for Hausdorff, where nothing overlaps, the nearest in Hausdorff distance; where the other
-    side is empty, the image's diagonal.
+    Best is the largest overlap; for Hausdorff, where nothing overlaps, the nearest in Hausdorff distance among the five
+    nearest middles; where the other side is empty, the image's diagonal.
     """
     dice, far = 0.0, 0.0
-    for label, pixels in ours.items():
+    for label, thing in ours.items():
+        area = len(thing.pixels)
         partners = [b for a, b in overlap if a == label]
         if partners:
             best = max(partners, key=lambda b: overlap[label, b])
-            dice += len(pixels) * 2 * overlap[label, best] / (len(pixels) + len(theirs[best]))
-            far += len(pixels) * hausdorff(pixels, theirs[best])
+            dice += area * 2 * overlap[label, best] / (area + len(theirs[best].pixels))
+            far += area * _hausdorff(thing, theirs[best])
         elif theirs:
-            near = sorted(theirs.values(), key=lambda q: float(np.abs(q.mean(0) - pixels.mean(0)).max()))[:5]
-            far += len(pixels) * min(hausdorff(pixels, q) for q in near)
+            middle = thing.pixels.mean(0)
+            near = sorted(theirs.values(), key=lambda other: float(np.hypot(*(other.pixels.mean(0) - middle))))[:5]
+            far += area * min(_hausdorff(thing, other) for other in near)
         else:
-            far += len(pixels) * diagonal
+            far += area * diagonal
     return dice, far
 
 
-def hausdorff(a: NDArray, b: NDArray) -> float:
-    """Largest distance from a point of one set to the other set. (n, 2) and (m, 2)."""
-    return float(max(cKDTree(b).query(a)[0].max(), cKDTree(a).query(b)[0].max()))
+def _hausdorff(a: _Thing, b: _Thing) -> float:
+    """Largest distance in px from a pixel of one object to the other object; pixels in both are at distance 0."""
+    return max(_reach(a, b), _reach(b, a))
+
+
+def _reach(a: _Thing, b: _Thing) -> float:
+    outside = a.pixels[~np.isin(a.codes, b.codes, assume_unique=True)]
+    return float(cKDTree(b.edge).query(outside)[0].max()) if len(outside) else 0.0

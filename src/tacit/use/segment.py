@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tacit.cases import Cases
 from tacit.config import build, merge, parse_assignments, read_toml
-from tacit.errors import InputError, ReadError, UsageError
+from tacit.errors import InputError, OutputError, ReadError, UsageError
 from tacit.image import Image
 from tacit.learn.methods import FAST, METHODS
 from tacit.learn.workshop import Workshop
@@ -87,6 +87,11 @@ def segment(
         hashes = cases.hashes()
         run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "data": Cases.fingerprint(hashes)}
         run.record["inputs"] = hashes
+        if run.earlier.get("data", run.record["data"]) != run.record["data"]:
+            raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
+        if run.earlier.get("status") == "finished":
+            run.record = run.earlier  # nothing is missing
+            return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
         good, scale = _look(cases, run, mpp, about if model else None)
         if model is None:
             curves = Curves(run.folder / "metrics.csv")
