@@ -79,6 +79,11 @@ class Run:
             self.say(f"failed: {error}")
 
     @property
+    def finished_before(self) -> bool:
+        """Whether the run that is resumed had nothing left to do."""
+        return self.record is self.earlier
+
+    @property
     def seconds(self) -> float:
         """Wall seconds so far, earlier sittings of a resumed run included."""
         return float(self.record.get("seconds_before", 0.0)) + time.monotonic() - self._clock
@@ -124,29 +129,36 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
         if overwrite:
             _clear(folder, present)
         earlier = _earlier(folder, settings) if resume else {}
-        run = Run(folder, _record(command, earlier), earlier=earlier)
+        run = Run(folder, earlier if earlier.get("status") == "finished" else _record(command, earlier), earlier=earlier)
         if resume:
             run.failures = _earlier_failures(folder)
-        write_atomic(folder / "config.toml", to_toml(settings))
-        run.say(("resumed: " if resume else "") + command)
-        run.save_record()
-        try:
-            yield run
-        except KeyboardInterrupt:
-            run.record["status"] = "interrupted"
+        if run.finished_before:
+            yield run  # nothing is missing, nothing is written
+        else:
+            write_atomic(folder / "config.toml", to_toml(settings))
+            run.say(("resumed: " if resume else "") + command)
             run.save_record()
-            raise
-        except BaseException as error:
-            run.record["status"] = f"stopped: {type(error).__name__}"
-            with contextlib.suppress(Exception):  # the disk may be the very reason; the first error is the one to show
-                run.say(f"stopped: {error}")
-                run.save_record()
-            raise
-        if run.record is not run.earlier:
-            run.record["status"] = "finished"
-            run.save_record()
+            yield from _kept(run)
     with contextlib.suppress(OSError):
         (folder / ".lock").unlink()
+
+
+def _kept(run: Run) -> Iterator[Run]:
+    """Gives the run away, and writes how it ended whatever happens."""
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.record["status"] = "interrupted"
+        run.save_record()
+        raise
+    except BaseException as error:
+        run.record["status"] = f"stopped: {type(error).__name__}"
+        with contextlib.suppress(Exception):  # the disk may be the very reason; the first error is the one to show
+            run.say(f"stopped: {error}")
+            run.save_record()
+        raise
+    run.record["status"] = "finished"
+    run.save_record()
 
 
 def _clear(folder: Path, present: set[str]) -> None:

@@ -85,13 +85,12 @@ def segment(
     with open_run(out, command=_command(settings["segment"], out), settings=settings, resume=resume, overwrite=overwrite) as run:
         cases = find_cases(source, unpack_to=run.folder / "input")
         hashes = cases.hashes()
-        run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "data": Cases.fingerprint(hashes)}
-        run.record["inputs"] = hashes
-        if run.earlier.get("data", run.record["data"]) != run.record["data"]:
+        data = Cases.fingerprint(hashes)
+        if run.earlier.get("data", data) != data:
             raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
-        if run.earlier.get("status") == "finished":
-            run.record = run.earlier  # nothing is missing
+        if run.finished_before:
             return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
+        run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "data": data, "inputs": hashes}
         good, scale = _look(cases, run, mpp, about if model else None)
         if model is None:
             curves = Curves(run.folder / "metrics.csv")
