@@ -135,3 +135,40 @@ def test_the_border_nets_own_loss_falls(loss: str) -> None:
     first = float(net.loss(x)["loss"].detach())
     fit(net, lambda step: x, TrainConfig(epochs=1, steps=30, optimizer="sgd", lr=0.05, schedule="constant", average=0, precision="fp32"), seed=0)
     assert float(net.train().loss(x)["loss"].detach()) < first
+
+
+@pytest.mark.parametrize("change", ["stop=agreement", "draw.colours=matched", "adapt.diffusion=0.1", "adapt.rounds=2", "adapt.rounds=0"])
+def test_the_phantom_methods_options_learn_and_answer(change: str) -> None:
+    kind = METHODS["phantom"]
+    torch.manual_seed(0)
+    plain, changed = (kind(build(kind.Config, parse_assignments([*TINY, "train.epochs=2", "student.epochs=2", *more]))) for more in ([], [change]))
+    for method in (plain, changed):
+        method.fit(pictures(method), Workshop())
+    p = changed.probability(pictures(changed, 1)[0])
+    assert np.isfinite(p).all()
+    if change != "stop=agreement":  # which may well keep the last epoch
+        assert any(not torch.equal(a, b) for a, b in zip(plain.state_dict().values(), changed.state_dict().values(), strict=True))
+
+
+def test_the_weights_that_a_judge_likes_most_are_kept_and_survive_a_restart(tmp_path: Path) -> None:
+    class One(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def loss(self, batch: object) -> dict[str, torch.Tensor]:
+            return {"loss": ((self.w - 5) ** 2).sum()}
+
+    module = One()
+    train = TrainConfig(epochs=6, steps=5, lr=0.5, schedule="constant", average=0.0, precision="fp32", optimizer="sgd", momentum=0.0, weight_decay=0.0)
+    seen: list[float] = []
+
+    def judge(m: torch.nn.Module) -> float:
+        seen.append(float(m.w.detach()))
+        return -abs(seen[-1] - 4.0) + 10
+
+    Workshop(folder=tmp_path).train("s", module, lambda step: {}, train.model_copy(update={"lr": 0.03}), seed=0, best_by=judge)
+    assert float(module.w.detach()) == min(seen, key=lambda w: abs(w - 4)) and abs(seen[-1] - 4) > abs(float(module.w.detach()) - 4) - 1e-9
+    again = One()
+    Workshop(folder=tmp_path).train("s", again, lambda step: {}, train, seed=0, best_by=judge)
+    assert torch.equal(again.w, module.w)

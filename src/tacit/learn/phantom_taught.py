@@ -12,6 +12,8 @@ Nothing here reads a mask of a real image: `fit` is given pictures alone.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from tacit.config import Config, Range
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
 from tacit.learn.predict import mean_probability
-from tacit.learn.workshop import Workshop
+from tacit.learn.workshop import Judge, Workshop
 from tacit.parts.loss import generalised_cross_entropy
 from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.unet import UNet, UNetConfig
@@ -28,12 +30,14 @@ from tacit.phantom import generator
 from tacit.phantom.tissue import TissueConfig, inside_distance
 from tacit.prepare.colour import lab_statistics, standardised
 from tacit.prepare.space import to_size
+from tacit.prepare.stain import estimate_stains
 
 
 class DrawConfig(Config):
     pictures: int = 400  # drawings a teacher
     field_um: Range = (330.0, 480.0)  # height and width of a drawing
     finer: float = 2.0  # drawn at this many times the network's resolution
+    colours: Literal["drawn", "matched"] = "drawn"  # stain vectors from the drawing's own ranges, or found in the user's images
 
 
 class AdaptConfig(Config):
@@ -53,6 +57,7 @@ class PhantomTaughtConfig(Config):
     q: float = 0.7  # generalised cross-entropy: near 0 trusts every label, 1 tolerates most noise
     core_um: float = 7.0  # a gland's core lies this deep inside its edge; cores part touching glands
     teachers: int = 3
+    stop: Literal["steps", "agreement"] = "steps"  # last weights, or those of the epoch at which flips and zooms of the real pictures agree best
     train: TrainConfig = TrainConfig(epochs=8)
     adapt: AdaptConfig = AdaptConfig()
     student: TrainConfig = TrainConfig(epochs=8)
@@ -99,15 +104,17 @@ class PhantomTaught(nn.Module):
         """Teaches, agrees and adapts. pictures: (h, w, 3) RGB at `um_per_px`, no truth with them. In place."""
         c = self.config
         teachers, drawn = [], []
+        stains = estimate_stains(pictures) if c.draw.colours == "matched" else None
+        agreement = (lambda module: flips_agree(module, pictures[:: max(len(pictures) // 16, 1)], c)) if c.stop == "agreement" and pictures else None
         for k in range(c.teachers):
-            drawn.append(draw_lessons(c, shop, 1000 * shop.seed + k))
-            teachers.append(self._taught(f"teacher-{k + 1}", drawn[k], [], c.train, shop, 1000 * shop.seed + k))
+            drawn.append(draw_lessons(c, shop, 1000 * shop.seed + k, stains))
+            teachers.append(self._taught(f"teacher-{k + 1}", drawn[k], [], c.train, shop, 1000 * shop.seed + k, agreement))
         student: nn.Module = teachers[0]
         looking = teachers
         for k in range(c.adapt.rounds if pictures else 0):
             own = [lesson for set_ in drawn for lesson in set_]
             real = agree(looking, pictures, c, shop, f"agree-{k + 1}")
-            student = self._taught(f"student-{k + 1}", own, real, c.student, shop, 1000 * shop.seed + 500 + k)
+            student = self._taught(f"student-{k + 1}", own, real, c.student, shop, 1000 * shop.seed + 500 + k, agreement)
             looking = [student]
         self.load_state_dict(student.state_dict())
         self._remember_drawings([lesson for set_ in drawn for lesson in set_][:200])
@@ -133,14 +140,14 @@ class PhantomTaught(nn.Module):
         middle = picture[:512, :512]
         return float(self._distance(self._summary(middle)) / self.drawn_far)
 
-    def _taught(self, stage: str, drawn: list[Lesson], real: list[Lesson], train: TrainConfig, shop: Workshop, seed: int) -> nn.Module:
+    def _taught(self, stage: str, drawn: list[Lesson], real: list[Lesson], train: TrainConfig, shop: Workshop, seed: int, best_by: Judge | None) -> nn.Module:
         torch.manual_seed(seed)
         fresh = PhantomTaught(self.config)
         from_drawn = round(train.batch * self.config.adapt.drawn) if real else train.batch
         source = batches(drawn, from_drawn, self.config.data, seed)
         if real:
             source = mixed(source, batches(real, train.batch - from_drawn, self.config.data, seed + 250))
-        return shop.train(stage, fresh, source, train, seed=seed)
+        return shop.train(stage, fresh, source, train, seed=seed, best_by=best_by)
 
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Gland and core, (2, h, w) in 0–1, for a picture (h, w, 3) RGB at `um_per_px`; flips and zooms averaged."""
@@ -160,8 +167,17 @@ def diffusion(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (squared * core).sum() / core.sum().clamp_min(1)
 
 
-def draw_lessons(c: PhantomTaughtConfig, shop: Workshop, seed: int) -> list[Lesson]:
-    """Drawings at the network's spacing, each a pure function of (seed, index)."""
+@torch.no_grad()
+def flips_agree(network: nn.Module, pictures: list[NDArray[np.uint8]], c: PhantomTaughtConfig) -> float:
+    """How alike a network answers about the same real pictures seen at the outermost zooms, as Dice of the soft answers, 0–1. No truth."""
+    low, high = (
+        np.concatenate([mean_probability([network], p, zooms=(z,), flips=1)[0].ravel() for p in pictures]) for z in (c.adapt.zooms[0], c.adapt.zooms[-1])
+    )
+    return float((2 * (low * high).sum() + 1) / ((low**2).sum() + (high**2).sum() + 1))
+
+
+def draw_lessons(c: PhantomTaughtConfig, shop: Workshop, seed: int, stains: NDArray[np.float64] | None = None) -> list[Lesson]:
+    """Drawings at the network's spacing, each a pure function of (seed, index); in the given stains (2, 3) where there are any."""
     draw = generator(c.phantom).draw
     own = (c.tissue,) if c.phantom == "tissue" else ()
     fine = c.data.um_per_px / c.draw.finer
@@ -170,7 +186,7 @@ def draw_lessons(c: PhantomTaughtConfig, shop: Workshop, seed: int) -> list[Less
     lessons = []
     with shop.bar(f"drawing {c.phantom}") as bar:
         for index in range(c.draw.pictures):
-            drawing = draw(np.random.default_rng([seed, index]), shape, fine, *own)
+            drawing = draw(np.random.default_rng([seed, index]), shape, fine, *own, stains=stains)
             picture = to_size(drawing.picture, small)
             core = inside_distance(drawing.labels) * fine > c.core_um
             target = to_size(np.stack([drawing.labels > 0, core], -1).astype(np.uint8) * 255, small)

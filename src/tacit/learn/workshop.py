@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from tacit.parts.train import Batch, TrainConfig, fit
-from tacit.parts.weights import load_into, save_tensors
+from tacit.parts.weights import load_into, load_tensors, save_tensors
 from tacit.report.track import Bar, Curves
+
+Judge = Callable[[nn.Module], float]
 
 
 @dataclass
@@ -30,8 +32,13 @@ class Workshop:
         with Bar(what) as bar:
             yield bar
 
-    def train(self, stage: str, module: nn.Module, batches: Callable[[int], Batch], config: TrainConfig, *, seed: int) -> nn.Module:
-        """Trains `module`, or fills it with the weights of this stage if it was finished before. Returns it in eval mode."""
+    def train(
+        self, stage: str, module: nn.Module, batches: Callable[[int], Batch], config: TrainConfig, *, seed: int, best_by: Judge | None = None
+    ) -> nn.Module:
+        """Trains `module`, or fills it with the weights of this stage if it was finished before. Returns it in eval mode.
+
+        best_by(module) gives a number that needs no truth; where it is given, the weights of the epoch that had the largest are kept.
+        """
         place = self.folder / stage if self.folder else None
         if place is not None and (place / "done.safetensors").exists():
             load_into(module, place / "done.safetensors")
@@ -39,12 +46,42 @@ class Workshop:
             return module.eval()
         with self.bar(stage) as bar:
             tracker = _Tracker(stage, self.curves, bar)
-            fit(module, batches, config, seed=seed, folder=place, device=self.device, tracker=tracker)
+            best = _Best(best_by, place)
+            fit(module, batches, config, seed=seed, folder=place, device=self.device, tracker=tracker, before_epoch=lambda epoch: best.look(module, epoch))
+            best.look(module, config.epochs)
+            best.put_into(module)
         if place is not None:
             save_tensors(place / "done.safetensors", module.state_dict())
         self.curves.save()
         self.say(f"{stage}: {config.total} steps, {tracker.summary()}")
         return module.eval()
+
+
+@dataclass
+class _Best:
+    """The weights that a judge liked most, kept beside the checkpoint so that a resumed run knows them too."""
+
+    judge: Judge | None
+    place: Path | None
+    score: float = -1.0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def look(self, module: nn.Module, epoch: int) -> None:
+        if self.judge is None or epoch == 0:
+            return
+        file = self.place / "best.safetensors" if self.place else None
+        if file is not None and not self.weights and file.exists():
+            self.weights, note = load_tensors(file)
+            self.score = note["score"]
+        score = self.judge(module.eval())
+        if score > self.score:
+            self.score, self.weights = score, {k: v.detach().clone() for k, v in module.state_dict().items()}
+            if file is not None:
+                save_tensors(file, self.weights, {"score": score, "epoch": epoch})
+
+    def put_into(self, module: nn.Module) -> None:
+        if self.weights:
+            module.load_state_dict(self.weights)
 
 
 @dataclass

@@ -90,7 +90,8 @@ def fit(
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
     precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator="cpu" if device == "cpu" else "auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    kind, _, number = device.partition(":")  # "cuda:1" is the second GPU
+    fabric = Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(module, config)
     wrapped, optimizer = fabric.setup(module, optimizer)

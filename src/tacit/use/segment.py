@@ -81,6 +81,8 @@ def segment(
         "instances": plain(own),
         **plain(network.config),
     }
+    if not classes.strip() or "," in classes:
+        raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws one class, so one name is expected, for example gland")
     prepare_device(device, threads)
     with open_run(out, command=_command(settings["segment"], out), settings=settings, resume=resume, overwrite=overwrite) as run:
         cases = find_cases(source, unpack_to=run.folder / "input")
