@@ -62,7 +62,7 @@ class Stage2Config(TrainConfig):
 
 class MssgConfig(Config):
     proposals: Literal["border", "phantom", "haematoxylin"] = "border"  # what stage 2 learns from
-    border: BorderConfig = BorderConfig(padding="reflect", cue="haematoxylin")
+    border: BorderConfig = BorderConfig(padding="reflect", cue="haematoxylin", clusters=3, hole_um2=13838.0)  # cures, see docs/mssg.md
     folder_net: bool = True  # cure: one stage-1 net and one clustering for the folder; False = image by image, as published
     data: DataConfig = DataConfig(um_per_px=1.86, size=128, zoom=0.5)
     network: PspConfig = PspConfig()
@@ -146,7 +146,7 @@ def propose(pictures: list[NDArray[np.uint8]], c: BorderConfig, seed: int, *, to
     shop = shop or Workshop(seed)
     with shop.bar("border proposals") as bar:
         if together:
-            net = train_border(pictures, c, seed, max(c.steps, 3 * len(pictures)))
+            net = train_border(pictures, c, seed, c.steps)
             rng = np.random.default_rng([seed, 6])
             sample = [_some(rng, responses(net, picture), 400) for picture in pictures]
             centres = _k_means(np.concatenate(sample), c.clusters, seed)
