@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tacit.parts.loss import generalised_cross_entropy, mutual_information, soft_dice, total_variation
+from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion, mutual_information, total_variation
 
 
 def test_gce_is_mean_absolute_error_at_one_and_cross_entropy_near_zero() -> None:
@@ -34,6 +34,13 @@ def test_mutual_information_against_a_hand_computed_joint() -> None:
     assert float(mutual_information(one_hot, torch.eye(2)[[0, 1, 0, 1]])) == pytest.approx(0, abs=1e-4)
 
 
-def test_soft_dice_of_certainty() -> None:
-    target = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) > 0.5).float()
-    assert float(soft_dice((2 * target - 1) * 50, target)) == pytest.approx(0, abs=1e-3)
+def test_knowledge_diffusion_by_loop() -> None:
+    rng = np.random.default_rng(0)
+    z = torch.from_numpy(rng.standard_normal((1, 3, 4, 4)).astype(np.float32))
+    border, interior = torch.zeros(2, 1, 1, 4, 4)
+    border[..., 0, :], interior[..., 2:, 1:] = 1, 1
+    unit = F.normalize(z, dim=1)[0].numpy() * 3**0.5
+    anchor = unit[:, 0, :].mean(1)
+    slow = np.mean([((unit[:, r, c] - anchor) ** 2).mean() for r in (2, 3) for c in (1, 2, 3)])
+    assert float(knowledge_diffusion(z, border, interior)) == pytest.approx(slow, rel=1e-5)
+    assert float(knowledge_diffusion(z, border, torch.zeros_like(interior))) == 0

@@ -77,11 +77,18 @@ class Cases:
             write_atomic(path, self.table.to_csv(index=False))
 
 
+def _short(name: str) -> str:
+    """A name that still fits a file system after a suffix is added."""
+    if len(name.encode()) <= 180:
+        return name
+    return f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
 def _unique_names(paths: list[Path]) -> list[str]:
-    names = [p.stem for p in paths]
+    names = [_short(p.stem) for p in paths]
     if len(set(names)) < len(names):
         repeated = {n for n in names if names.count(n) > 1}
-        names = [f"{p.parent.name}_{p.stem}" if p.stem in repeated else p.stem for p in paths]
+        names = [_short(f"{p.parent.name}_{p.stem}") if n in repeated else n for n, p in zip(names, paths, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{i:05d}_{n}" for i, n in enumerate(names)]
     return names

@@ -111,6 +111,8 @@ def evaluate(
             print(f"  {name:<30} {value:.3f}" + (f"   [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""))
         for label, values in result["by_class"].items():
             print(f"  {label:<30} miou {values['miou']:.3f}   object_f1 {values['object_f1']:.3f}   ({values['images']} images)")
+        if result["truth_without_mask"]:
+            print(f"  {result['truth_without_mask']} true masks have no prediction and do not count", file=sys.stderr)
         for name in result["missing"]:
             print(f"  no truth for {name}", file=sys.stderr)
         for row in result["failures"]:

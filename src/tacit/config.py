@@ -9,19 +9,29 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tacit.errors import ConfigError
 
-Range = tuple[float, float]
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= pair[0] <= pair[1]:
+        raise ValueError("a range is two numbers, 0 <= low <= high")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(BaseModel):
-    """Base of every settings class: immutable, no unknown fields, no silent conversion of text to numbers."""
+    """Base of every settings class: immutable, no unknown fields, no infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Config)
@@ -121,4 +131,4 @@ def _toml_value(value: Any) -> str:
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
     if isinstance(value, Path):
         return json.dumps(str(value))
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

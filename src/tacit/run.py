@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.config import Config, read_toml, to_toml
-from tacit.errors import OutputError, ReadError
+from tacit.errors import OutputError, ReadError, UsageError
 from tacit.files import storage_error, write_atomic
 
 OWN = [
@@ -114,6 +114,8 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"OUT {folder} is a file; give a folder")
     present = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    if resume and present - {".lock"} and "run.json" not in present:
+        raise OutputError(f"OUT {folder} holds files but no run.json, so there is no run to resume; give another folder")
     if present - {".lock"} and not (resume or overwrite):
         raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
     try:
@@ -132,15 +134,21 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
         run = Run(folder, earlier if earlier.get("status") == "finished" else _record(command, earlier), earlier=earlier)
         if resume:
             run.failures = _earlier_failures(folder)
-        if run.finished_before:
-            yield run  # nothing is missing, nothing is written
-        else:
-            write_atomic(folder / "config.toml", to_toml(settings))
-            run.say(("resumed: " if resume else "") + command)
-            run.save_record()
-            yield from _kept(run)
-    with contextlib.suppress(OSError):
-        (folder / ".lock").unlink()
+        try:
+            if run.finished_before:
+                yield run  # nothing is missing, nothing is written
+            else:
+                run.save_record()
+                write_atomic(folder / "config.toml", to_toml(settings))
+                run.say(("resumed: " if resume else "") + command)
+                yield from _kept(run)
+        except UsageError:
+            if not earlier and not run.failures:  # refused before anything was done: the corrected command finds OUT as it was
+                _clear(folder, {p.name for p in folder.iterdir()})
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / ".lock").unlink()
 
 
 def _kept(run: Run) -> Iterator[Run]:
@@ -186,6 +194,7 @@ def _earlier(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _record(command: str, earlier: dict[str, Any]) -> dict[str, Any]:
     return {
+        **earlier,
         "command": command,
         "status": "running",
         "started": earlier.get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z")),

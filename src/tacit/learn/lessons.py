@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tacit.config import Config
+from tacit.config import Config, Count, Positive
 from tacit.parts.train import Batch
 from tacit.prepare.colour import standardised
 from tacit.prepare.views import colour_shift, view, view_matrix
 
 
 class DataConfig(Config):
-    um_per_px: float = 2.48  # spacing that the network sees
-    size: int = 96  # crop, px at that spacing
+    um_per_px: Positive = 2.48  # spacing that the network sees
+    size: Count = 96  # crop, px at that spacing
     zoom: float = 0.25  # views are zoomed by up to ± this share
     colour: float = 0.15  # SD of the colour shift, in SDs of the picture
 

@@ -22,26 +22,26 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tacit.config import Config
+from tacit.config import Config, Count, Positive
 from tacit.learn.classical.haematoxylin import Haematoxylin, tidied, with_core
 from tacit.learn.lessons import DataConfig, Lesson, batches
 from tacit.learn.predict import mean_probability
 from tacit.learn.workshop import Workshop
 from tacit.parts.decoder import PspConfig, PspNet
-from tacit.parts.loss import generalised_cross_entropy, mutual_information, total_variation
+from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion, mutual_information, total_variation
 from tacit.parts.train import Batch, TrainConfig, fit
 from tacit.prepare.colour import lab_statistics, standardised
 from tacit.prepare.space import to_spacing
 
 
 class BorderConfig(Config):
-    um_per_px: float = 1.86  # spacing of stage 1 (paper: 0.62)
-    channels: int = 32  # paper: 128
+    um_per_px: Positive = 1.86  # spacing of stage 1 (paper: 0.62)
+    channels: Count = 32  # paper: 128
     steps: int = 50  # paper
     lr: float = 0.01  # paper
     spatial: float = 5.0  # paper: weight of the spatial loss
     loss: Literal["argmax", "iic"] = "argmax"  # as released, or the mutual information that the proposal cites
-    clusters: int = 5  # paper: k of k-means
+    clusters: Count = 5  # paper: k of k-means
     least_share: float = 0.025  # a border cluster covers at least this (paper: 10,000 of 404,550 px)
     cue: Literal["grey", "haematoxylin"] = "grey"  # paper: the darkest cluster is border
     padding: Literal["zeros", "reflect"] = "zeros"  # paper; zeros make a frame-shaped cluster
@@ -152,9 +152,8 @@ def propose(pictures: list[NDArray[np.uint8]], c: BorderConfig, seed: int, *, to
             centres = _k_means(np.concatenate(sample), c.clusters, seed)
             clustered = [_nearest(responses(net, p), centres) for p in pictures]
             border = _border_cluster(pictures, clustered, c)
-            groups: list[tuple[NDArray[np.int64], int]] = [(labels, border) for labels in clustered]
-            for index, (labels, which) in enumerate(groups):
-                proposals.append(clean(labels == which, c))
+            for index, labels in enumerate(clustered):
+                proposals.append(clean(labels == border, c))
                 bar.advance(index + 1, len(pictures))
         else:
             for index, picture in enumerate(pictures):
@@ -210,24 +209,27 @@ def clean(border: NDArray[np.bool_], c: BorderConfig) -> Proposal:
 
 
 class MssgPaper(nn.Module):
-    """Stage 1 as published: a net of its own for every picture; learns nothing that could be kept."""
+    """Stage 1 by the published procedure, a net of its own for every picture (size and width: see the config); nothing is kept but the seed."""
 
     Config = BorderConfig
+    seed: Tensor
 
     def __init__(self, config: BorderConfig | None = None) -> None:
         super().__init__()
         self.config = config or BorderConfig()
+        self.register_buffer("seed", torch.zeros((), dtype=torch.int64))
 
     @property
     def um_per_px(self) -> float:
         return self.config.um_per_px
 
     def fit(self, pictures: list[NDArray[np.uint8]], shop: Workshop) -> MssgPaper:
-        """Nothing to learn from a folder."""
+        """Nothing to learn from a folder; the seed is kept for the nets to come."""
+        self.seed.fill_(shop.seed)
         return self
 
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        proposal = propose([picture], self.config, 0, together=False)[0]
+        proposal = propose([picture], self.config, int(self.seed), together=False)[0]
         return with_core(proposal.gland, 7.0 / self.um_per_px)
 
 
@@ -308,17 +310,6 @@ class Mssg(nn.Module):
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Gland and core, (2, h, w) in 0–1; flips and three zooms averaged, as published."""
         return mean_probability([self], picture, zooms=(0.8, 1.0, 1.25))
-
-
-def knowledge_diffusion(embedding: Tensor, border: Tensor, interior: Tensor) -> Tensor:
-    """Mean over interior-prior pixels of the squared distance of their embedding to the border's mean embedding.
-
-    embedding (b, c, h', w') · border, interior (b, 1, h, w) in 0–1. The mean over channels keeps the scale of any width.
-    """
-    z = F.normalize(embedding.float(), dim=1) * embedding.shape[1] ** 0.5
-    b, i = (F.adaptive_avg_pool2d(m, z.shape[2:]) for m in (border, interior))
-    anchor = (z * b).sum((0, 2, 3)) / b.sum().clamp_min(1e-6)  # e_b
-    return ((z - anchor[None, :, None, None]).square().mean(1, keepdim=True) * i).sum() / i.sum().clamp_min(1.0)
 
 
 def _lesson(picture: NDArray[np.uint8], proposal: Proposal, c: MssgConfig) -> Lesson:

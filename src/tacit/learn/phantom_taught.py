@@ -12,18 +12,19 @@ Nothing here reads a mask of a real image: `fit` is given pictures alone.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.config import Config, Range
+from tacit.config import Config, Count, Positive, Range, Share
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
 from tacit.learn.predict import mean_probability
 from tacit.learn.workshop import Judge, Workshop
-from tacit.parts.loss import generalised_cross_entropy
+from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion
 from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.unet import UNet, UNetConfig
 from tacit.phantom import generator
@@ -34,15 +35,15 @@ from tacit.prepare.stain import estimate_stains
 
 
 class DrawConfig(Config):
-    pictures: int = 400  # drawings a teacher
+    pictures: Count = 400  # drawings a teacher
     field_um: Range = (330.0, 480.0)  # height and width of a drawing
-    finer: float = 2.0  # drawn at this many times the network's resolution
+    finer: Positive = 2.0  # drawn at this many times the network's resolution
     colours: Literal["drawn", "matched"] = "drawn"  # stain vectors from the drawing's own ranges, or found in the user's images
 
 
 class AdaptConfig(Config):
     rounds: int = 1  # students in a row, each taught by the one before; 0 = the teachers' mean is the answer
-    drawn: float = 0.375  # share of drawn crops in the student's batches
+    drawn: Share = 0.375  # share of drawn crops in the student's batches
     sharpness: float = 1.5  # the weight of a soft label p is min(1, sharpness·|2p − 1|)
     zooms: tuple[float, ...] = (0.85, 1.0, 1.2)  # teachers and student look at each picture at these zooms
     diffusion: float = 0.0  # weight of the knowledge-diffusion loss of MSSG (arXiv 2307.11989) in the adaptation
@@ -54,9 +55,9 @@ class PhantomTaughtConfig(Config):
     data: DataConfig = DataConfig()
     draw: DrawConfig = DrawConfig()
     network: UNetConfig = UNetConfig()
-    q: float = 0.7  # generalised cross-entropy: near 0 trusts every label, 1 tolerates most noise
+    q: Annotated[float, Field(gt=0, le=1)] = 0.7  # generalised cross-entropy: near 0 trusts every label, 1 tolerates most noise
     core_um: float = 7.0  # a gland's core lies this deep inside its edge; cores part touching glands
-    teachers: int = 3
+    teachers: Count = 3
     stop: Literal["steps", "agreement"] = "steps"  # last weights, or those of the epoch at which flips and zooms of the real pictures agree best
     train: TrainConfig = TrainConfig(epochs=8)
     adapt: AdaptConfig = AdaptConfig()
@@ -96,7 +97,8 @@ class PhantomTaught(nn.Module):
         loss = generalised_cross_entropy(logits, batch["target"], self.config.q, batch["weight"].expand_as(logits))
         values = {"loss": loss, "share": torch.sigmoid(logits[:, 0].detach()).mean()}
         if self.config.adapt.diffusion:
-            spread = diffusion(features, batch["target"], batch["weight"])
+            gland, core = batch["target"].split(1, 1)
+            spread = knowledge_diffusion(features, (gland - core).clamp_min(0) * batch["weight"], core * batch["weight"])
             values |= {"loss": loss + self.config.adapt.diffusion * spread, "diffusion": spread.detach()}
         return values
 
@@ -137,8 +139,8 @@ class PhantomTaught(nn.Module):
     @torch.no_grad()
     def far_from_drawing(self, picture: NDArray[np.uint8]) -> float:
         """How unlike the drawings a picture at `um_per_px` is: above 1 it is farther from their mean than 99% of them."""
-        middle = picture[:512, :512]
-        return float(self._distance(self._summary(middle)) / self.drawn_far)
+        corner = picture[:512, :512]  # enough to tell, and flat memory
+        return float(self._distance(self._summary(corner)) / self.drawn_far)
 
     def _taught(self, stage: str, drawn: list[Lesson], real: list[Lesson], train: TrainConfig, shop: Workshop, seed: int, best_by: Judge | None) -> nn.Module:
         torch.manual_seed(seed)
@@ -152,19 +154,6 @@ class PhantomTaught(nn.Module):
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Gland and core, (2, h, w) in 0–1, for a picture (h, w, 3) RGB at `um_per_px`; flips and zooms averaged."""
         return mean_probability([self], picture, zooms=self.config.adapt.zooms)
-
-
-def diffusion(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared distance of gland-core embeddings to the mean embedding of the gland's border (MSSG, Eq. of MSG-Variation).
-
-    features (b, c, h, w) · target (b, 2, h, w) gland and core · weight (b, 1, h, w).
-    """
-    features = features.float()
-    core = (target[:, 1:2] > 0.5).float() * weight
-    border = ((target[:, :1] > 0.5) & (target[:, 1:2] <= 0.5)).float() * weight
-    anchor = (features * border).sum((0, 2, 3)) / border.sum().clamp_min(1)
-    squared = ((features - anchor[None, :, None, None]) ** 2).mean(1, keepdim=True)
-    return (squared * core).sum() / core.sum().clamp_min(1)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ def declare_torchvision_operators() -> None:
 
 class PspConfig(Config):
     encoder: str = "resnet18"  # any timm name
-    weights: str | None = None  # FILE.safetensors of that encoder, or hub:NAME where a network is allowed; None = random
+    weights: str | None = None  # FILE.safetensors of that encoder, or "hub" for timm's own where a network is allowed; None = random
     depth: int = 3  # halvings in the encoder; the pyramid works at 1/2^depth
     channels: int = 64  # of the embedding
 
@@ -49,7 +49,7 @@ class PspNet(nn.Module):
         declare_torchvision_operators()
         import segmentation_models_pytorch as smp
 
-        hub = config.weights is not None and config.weights.startswith("hub:")
+        hub = config.weights == "hub"
         try:
             net = smp.PSPNet(
                 encoder_name=f"tu-{config.encoder}",

@@ -27,13 +27,6 @@ def total_variation(response: Tensor) -> Tensor:
     return down + right
 
 
-def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """1 − Dice of the sigmoid of `logits` and `target`, pooled over everything but channels. (b, c, h, w)"""
-    p = torch.sigmoid(logits.float())
-    over = (0, 2, 3)
-    return (1 - (2 * (p * target).sum(over) + 1) / (p.sum(over) + target.sum(over) + 1)).mean()
-
-
 def mutual_information(p: Tensor, p_other: Tensor) -> Tensor:
     """Mutual information, in nats, of paired soft cluster assignments. Both (n, k), rows summing to 1.
 
@@ -45,6 +38,12 @@ def mutual_information(p: Tensor, p_other: Tensor) -> Tensor:
     return (joint * (joint.log() - rows.log() - cols.log())).sum()  # Eq. 3
 
 
-def resize_like(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners not aligned."""
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+def knowledge_diffusion(embedding: Tensor, border: Tensor, interior: Tensor) -> Tensor:
+    """Mean over interior-prior pixels of the squared distance of their embedding to the border's mean embedding.
+
+    MSSG (arXiv 2307.11989), MSG-Variation. embedding (b, c, h', w') · border, interior (b, 1, h, w) in 0–1. The mean over channels keeps the scale of any width.
+    """
+    z = F.normalize(embedding.float(), dim=1) * embedding.shape[1] ** 0.5
+    b, i = (F.adaptive_avg_pool2d(m, z.shape[2:]) for m in (border, interior))
+    anchor = (z * b).sum((0, 2, 3)) / b.sum().clamp_min(1e-6)  # e_b
+    return ((z - anchor[None, :, None, None]).square().mean(1, keepdim=True) * i).sum() / i.sum().clamp_min(1.0)

@@ -1,4 +1,4 @@
-"""The only training loop: any module with `loss(batch)`, on CPU, GPU or several, resumed to bit-equal weights.
+"""The only training loop: any module with `loss(batch)`, on CPU or GPU, resumed to bit-equal weights.
 
 A batch is a pure function of its step (counter-based randomness), the learning rate too, and the generator of torch is
 reseeded at every step; so a run killed anywhere and resumed from its last checkpoint ends where an unbroken one ends.
@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.config import Config
+from tacit.config import Config, Count, Positive, Share
 from tacit.errors import TrainingError
 from tacit.interrupt import HeldInterrupt
 from tacit.parts.weights import load_tensors, save_tensors
@@ -26,27 +27,21 @@ CHECKPOINT = "last.safetensors"
 
 
 class TrainConfig(Config):
-    epochs: int = 6  # an epoch is `steps` batches
-    steps: int = 100
-    batch: int = 16  # items a batch
+    epochs: Annotated[int, Field(ge=0)] = 6  # an epoch is `steps` batches
+    steps: Annotated[int, Field(ge=0)] = 100
+    batch: Count = 16  # items a batch
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 3e-3  # peak
+    lr: Positive = 3e-3  # peak
     momentum: float = 0.9  # sgd
     weight_decay: float = 1e-2
     schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
-    average: float = 0.3  # weights are averaged over this last share of the steps; 0 = off
+    average: Share = 0.3  # weights are averaged over this last share of the steps; 0 = off
     precision: Literal["bf16", "fp32"] = "bf16"
-    checkpoint_every: int = 100  # steps
+    checkpoint_every: Count = 100  # steps
 
     @property
     def total(self) -> int:
         return self.epochs * self.steps
-
-
-class Learner(Protocol):
-    """What the loop needs of a module, besides being an nn.Module. The two hooks are optional."""
-
-    def loss(self, batch: Batch) -> dict[str, Tensor]: ...
 
 
 class Tracker(Protocol):
@@ -97,7 +92,7 @@ def fit(
     wrapped, optimizer = fabric.setup(module, optimizer)
     wrapped.mark_forward_method("loss")
     average: dict[str, Tensor] = {}
-    start = _resume(module, optimizer, average, folder, config)
+    start = _resume(module, optimizer, average, folder)
     clock = time.monotonic()
     first_averaged = math.ceil(config.total * (1 - config.average)) if config.average else config.total
     with HeldInterrupt() as interrupt:
@@ -172,7 +167,7 @@ def _checkpoint(folder: Path, module: nn.Module, optimizer: Any, average: dict[s
     save_tensors(folder / CHECKPOINT, tensors, {"done": done})
 
 
-def _resume(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder: Path | None, config: TrainConfig) -> int:
+def _resume(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder: Path | None) -> int:
     if folder is None or not (folder / CHECKPOINT).exists():
         return 0
     tensors, note = load_tensors(folder / CHECKPOINT)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.config import Config
+from tacit.config import Config, Count
 
 
 class UNetConfig(Config):
-    width: int = 16  # channels at full resolution; doubled at every halving up to 8×
-    depth: int = 4  # halvings
+    width: Count = 16  # channels at full resolution; doubled at every halving up to 8×
+    depth: Count = 4  # halvings
     channels_in: int = 3
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Drawing:
     """A drawn picture with its exact truth."""
 
-    picture: NDArray[np.uint8]  # (h, w, 3) RGB, or (h, w) grey
+    picture: NDArray[np.uint8]  # (h, w, 3) RGB
     labels: NDArray[np.int32]  # (h, w) one number a structure, 0 = none
     um_per_px: float  # the spacing it was drawn at, µm
     parameters: dict[str, float]  # what was drawn, by name

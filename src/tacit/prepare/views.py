@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def view_matrix(rng: np.random.Generator, shape: tuple[int, int], size: int, *, zoom: float = 0.25, turn: bool = True) -> NDArray[np.float64]:
+def view_matrix(rng: np.random.Generator, shape: tuple[int, int], size: int, *, zoom: float = 0.25) -> NDArray[np.float64]:
     """The affine map from view pixels to picture pixels (2, 3), OpenCV's x, y order.
 
     A square of `size` px, zoomed by up to ±`zoom` (log-uniform), mirrored at random and turned by any angle, its centre inside
     the picture as far as the picture is large enough.
     """
     scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(zoom)))
-    angle = rng.uniform(0, 2 * np.pi) if turn else 0.0
+    angle = rng.uniform(0, 2 * np.pi)
     mirror = 1.0 if rng.random() < 0.5 else -1.0
     half = size * scale / 2
     low = np.minimum(half * 0.7, np.asarray(shape) / 2)

@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ MASK_FOLDERS = frozenset(
 MASK_ENDINGS = ("_anno", "_annotation", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_truth", "_instances")
 LIST_SUFFIXES = (".csv", ".parquet")
 MOST_UNZIPPED = 50 * 2**30  # bytes
+MOST_LABELS = 20_000
 MOST_RATIO = 200  # uncompressed : compressed, of one member; pictures stay far below
 
 
@@ -68,6 +70,10 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
         return _from_files([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], f"the pattern {source}")
     if not path.exists():
         raise InputError(f"{source} does not exist; INPUT is a picture, a folder, a glob in quotes, a zip, or a CSV/Parquet list")
+    if path.is_dir() and is_run(path):
+        if not (path / "images").is_dir():
+            raise InputError(f"{path} is the OUT of a run, whose pictures are answers; give the folder of the images")
+        path = path / "images"
     if path.is_dir():
         return _with_grades(_from_files(_walk(path), f"the folder {path}", below=path), path)
     if path.suffix.lower() in LIST_SUFFIXES:
@@ -85,7 +91,7 @@ def is_mask(path: Path, below: Path | None = None) -> bool:
     """Whether a picture is named or filed as an annotation; `below` hides the folders above the one being searched."""
     folders = path.relative_to(below).parts[:-1] if below and path.is_relative_to(below) else path.parts[-2:-1]
     stem = path.stem.lower()
-    return any(f.lower() in MASK_FOLDERS for f in folders) or stem.endswith(MASK_ENDINGS)
+    return any(f.lower() in MASK_FOLDERS or f.lower().replace("-", "_").split("_")[-1] in MASK_FOLDERS for f in folders) or stem.endswith(MASK_ENDINGS)
 
 
 def is_run(folder: Path) -> bool:
@@ -101,14 +107,16 @@ def _walk(folder: Path) -> list[Path]:
     found = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_run(Path(root) / f))
-        found += [Path(root) / f for f in sorted(files) if not f.startswith(".")]
+        found += [Path(root) / f for f in sorted(files) if not f.startswith(".") and (Path(root) / f).is_file()]  # no pipes, no sockets
     return found
 
 
 def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cases:
     pictures, skipped = [], []
     for path in files:
-        if path.suffix.lower() not in SUFFIXES:
+        if not _printable(path):
+            skipped.append((repr(str(path)), "the file name is not UTF-8; rename it"))
+        elif path.suffix.lower() not in SUFFIXES:
             if path.is_file():
                 skipped.append((str(path), "not a picture"))
         elif is_mask(path, below):
@@ -120,6 +128,14 @@ def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cas
         note = f"; {masks} annotation files are there, which are never input" if masks else ""
         raise InputError(f"no images in {where}{note}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of(pictures, tuple(skipped))
+
+
+def _printable(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_list(path: Path) -> Cases:
@@ -135,6 +151,12 @@ def _from_list(path: Path) -> Cases:
     if "keep" in table.columns:
         table = table[table["keep"].astype(str).str.lower().isin(("1", "true", "yes"))]
     paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table[column].astype(str))]
+    if "mpp" in table:
+        numbers = pd.to_numeric(table["mpp"], errors="coerce")
+        wrong = table["mpp"].notna() & ~((numbers > 0.01) & (numbers < 100))
+        if wrong.any():
+            raise InputError(f"the list {path} has mpp {table['mpp'][wrong].iloc[0]!r}: expected µm per pixel between 0.01 and 100, or nothing")
+        table = table.assign(mpp=numbers)
     known = {c: table[c].where(table[c].notna(), None).tolist() for c in ("patient", "label", "split", "mpp") if c in table}
     return Cases.of(paths, (), **known)
 
@@ -158,7 +180,9 @@ def _unpack(path: Path, folder: Path) -> Path:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as packed, place.open("wb") as file:
                     shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be unpacked to {target} ({error.strerror or error}); unpack it yourself and pass the folder") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{path} is not a whole zip file ({error}); download or pack it again") from error
     if not target.exists():
         raise InputError(f"{path} is an empty zip: no images in it")
@@ -188,21 +212,22 @@ def read_grades(folder: Path) -> pd.DataFrame | None:
     if place is None:
         return None
     text = place.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    table = pd.read_csv(io.StringIO(text), skipinitialspace=True)
+    try:
+        table = pd.read_csv(io.StringIO(text), skipinitialspace=True, dtype=str)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError):
+        return None
     columns = {c.strip().lower(): c for c in table.columns}
     name = columns.get("name")
     patient = next((c for low, c in columns.items() if "patient" in low), None)
     grade = next((c for low, c in columns.items() if "grade" in low or low in ("label", "class")), None)
     if name is None:
         return None
-    blank = pd.Series([None] * len(table), dtype="object")
-    return pd.DataFrame(
-        {
-            "name": table[name].astype(str).str.strip(),
-            "patient": table[patient].astype(str).str.strip() if patient else blank,
-            "label": table[grade].astype(str).str.strip() if grade else blank,
-        }
-    )
+
+    def column(of: str | None) -> list[str | None]:
+        return [v.strip() if isinstance(v, str) and v.strip() else None for v in (table[of] if of else [None] * len(table))]
+
+    found = pd.DataFrame({"name": column(name), "patient": column(patient), "label": column(grade)}, dtype="object")
+    return found.dropna(subset="name").drop_duplicates("name").reset_index(drop=True)
 
 
 def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
@@ -225,6 +250,13 @@ def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
     return found
 
 
+def count_masks(folder: Path) -> int:
+    """How many true masks lie below `folder`: those named or filed as annotations, or all pictures where none is."""
+    pictures = [p for p in _walk(folder) if p.suffix.lower() in SUFFIXES]
+    named = [p for p in pictures if p.stem.lower().endswith(MASK_ENDINGS) or is_mask(p, folder)]
+    return len(named or pictures)
+
+
 def read_mask(path: Path) -> NDArray[np.int32]:
     """A label map (h, w) int32 from a PNG, BMP or TIFF; colours become labels. Raises ReadError on damage."""
     import numpy as np
@@ -233,11 +265,16 @@ def read_mask(path: Path) -> NDArray[np.int32]:
 
     try:
         with Pillow.open(path) as file:
-            values = np.asarray(file.convert("RGB") if file.mode in ("RGBA", "CMYK", "RGB") else file)
+            values = np.asarray(file.convert("RGB") if file.mode in ("RGBA", "CMYK", "RGB") else file.convert("L") if file.mode == "LA" else file)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
         raise ReadError(path, f"this mask cannot be read ({str(error)[:120]})") from error
     if values.ndim == 3:
         values = values.astype(np.int64) @ [65536, 256, 1]
         names, flat = np.unique(values, return_inverse=True)
         values = (flat + int(names[0] != 0)).reshape(values.shape)
-    return values.astype(np.int32)
+    if not np.isfinite(values).all():
+        raise ReadError(path, "this mask has pixels that are not finite", "give whole numbers, 0 for background")
+    labels = values.astype(np.int32)
+    if len(np.unique(labels)) > MOST_LABELS:
+        raise ReadError(path, f"this has more than {MOST_LABELS} values and looks like a picture, not a mask", "give the folder of the masks")
+    return labels

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,18 +26,23 @@ from tacit.use.instances import InstancesConfig, instances
 from tacit.use.outlines import geojson
 
 MOST_LABELS = 65535  # of a 16-bit PNG
+MOST_ZOOM = 8.0  # a picture is enlarged by no more than this to meet a network
+LEAST_SEEN = 4.0  # px that a picture's shorter side must have at the network's spacing
 
 
-def apply_all(cases: Cases, with_spacing: Callable[[Image], Image], network: Any, own: InstancesConfig, class_name: str, run: Run) -> int:
+def apply_all(cases: Cases, with_spacing: Callable[[str, Image], Image], network: Any, own: InstancesConfig, class_name: str, run: Run) -> int:
     """Writes the answers of every image, skips those already written, lists failures. Returns how many are written."""
     done = 0
     with Bar("segmenting") as bar, HeldInterrupt() as interrupt:
         for index, (name, path) in enumerate(cases):
             if not _item(run, name).exists():
                 try:
-                    _one(name, with_spacing(read_picture(path)), network, own, class_name, run.folder)
+                    _one(name, with_spacing(name, read_picture(path)), network, own, class_name, run.folder)
                 except ReadError as error:
                     run.fail(path, error)
+                    continue
+                except (MemoryError, cv2.error) as error:
+                    run.fail(path, ReadError(path, f"it is too large for this machine's memory ({type(error).__name__})", "cut it into tiles"))
                     continue
             done += 1
             bar.advance(index + 1, len(cases))
@@ -53,6 +59,13 @@ def answer(image: Image, network: Any, own: InstancesConfig) -> tuple[NDArray[np
     """Labels (h, w) and gland probability (h, w) of one image whose spacing is known."""
     assert image.mpp is not None
     size = (image.shape[0], image.shape[1])
+    zoom = image.mpp / network.um_per_px
+    if zoom > MOST_ZOOM:
+        what = f"a pixel is {image.mpp:.3g} µm, too coarse for a method that looks at {network.um_per_px:.3g} µm"
+        raise ReadError(image.source, what, "check --mpp, or scan at a higher magnification")
+    if min(size) * zoom < LEAST_SEEN:
+        what = f"at {network.um_per_px:.3g} µm per px only {min(size) * zoom:.1f} px of it are left"
+        raise ReadError(image.source, what, "check --mpp, or give a larger field")
     p = network.probability(to_spacing(image.pixels, image.mpp, network.um_per_px))
     return instances(p, network.um_per_px, size, own), to_size(p[0], size)
 
@@ -72,5 +85,9 @@ def _one(name: str, image: Image, network: Any, own: InstancesConfig, class_name
     small = shrunk(image.pixels)
     write_atomic(out / "figures" / f"{name}.jpg", jpeg(outlined(small, shrunk(labels))))
     write_atomic(out / "items" / f"{name}.jpg", jpeg(small))
-    item = {"image": {"image": name, **row, "history": "; ".join(image.history)}, "glands": json.loads(table.to_json(orient="records"))}
+    item = {
+        "image": {"image": name, **row, "history": "; ".join(image.history)},
+        "columns": list(table.columns),
+        "glands": json.loads(table.to_json(orient="records")),
+    }
     write_atomic(out / "items" / f"{name}.json", json.dumps(item))

@@ -28,12 +28,14 @@ def draw_sheet(
     set: list[str] | None = None,
 ) -> Path:
     """Writes images/, masks/ (16-bit instance labels), tables/parameters.csv and figures/sheet.png below OUT. Gives the sheet's path."""
-    if count < 1 or mpp <= 0 or min(shape) < 16:
-        raise UsageError(f"wanted at least one picture of 16×16 px at a positive --mpp; got -n {count}, {shape[0]}×{shape[1]} px, --mpp {mpp}")
+    if count < 1 or not 0.05 <= mpp <= 20 or min(shape) < 16 or seed < 0:
+        raise UsageError(
+            f"wanted at least one picture of 16×16 px at --mpp from 0.05 to 20 and a seed from 0; got -n {count}, {shape[0]}×{shape[1]} px, --mpp {mpp}"
+        )
     module = generator(name)
     settings = build(TissueConfig, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
     own = (settings,) if name == "tissue" else ()
-    record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, name: plain(settings)}
+    record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, "settings": plain(settings)}
     with open_run(out, command=f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}", settings=record, overwrite=overwrite) as run:
         tiles, rows = [], []
         for index in range(count):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
-from tacit.read.folder import find_truth, is_run, read_grades, read_mask
+from tacit.read.folder import count_masks, find_truth, is_run, read_grades, read_mask
 from tacit.read.picture import SUFFIXES
 from tacit.report.score import Tally, figures, interval, tally
 
@@ -53,7 +53,7 @@ def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment",
         rows.append({"name": name, "patient": patient, "label": label, "tally": tally(ours, separated(theirs), objects=objects)})
     if not rows:
         raise InputError(f"no mask could be scored: {failures[0]['file']}: {failures[0]['reason']}")
-    return _kept(folder, _result(rows, sorted(set(masks) - set(true)), failures, draws, seed))
+    return _kept(folder, _result(rows, sorted(set(masks) - set(true)), count_masks(Path(truth)) - len(true), failures, draws, seed))
 
 
 def separated(truth: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def separated(truth: np.ndarray) -> np.ndarray:
     return truth
 
 
-def _result(rows: list[dict[str, Any]], missing: list[str], failures: list[dict[str, str]], draws: int, seed: int) -> dict[str, Any]:
+def _result(rows: list[dict[str, Any]], missing: list[str], unscored: int, failures: list[dict[str, str]], draws: int, seed: int) -> dict[str, Any]:
     tallies = [r["tally"] for r in rows]
     patients = [r["patient"] if r["patient"] is not None else r["name"] for r in rows]
     over = "patients" if any(r["patient"] is not None for r in rows) else "images"
@@ -77,6 +77,7 @@ def _result(rows: list[dict[str, Any]], missing: list[str], failures: list[dict[
         "by_patient": _by(rows, "patient"),
         "by_image": {r["name"]: figures([r["tally"]])["miou"] for r in rows},
         "missing": missing,
+        "truth_without_mask": unscored,
         "failures": failures,
     }
     return result

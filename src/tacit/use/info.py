@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,15 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if path.is_dir() and is_run(path):
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        try:
+            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}/run.json is damaged ({error})") from error
         kept = ("command", "status", "images", "ok", "failed", "glands", "mpp", "mpp_source", "seed", "seconds", "warnings")
         return {"kind": "run", **{k: record[k] for k in kept if k in record}}
     if path.is_dir() or path.suffix.lower() not in SUFFIXES:
-        cases = find_cases(path)
+        with tempfile.TemporaryDirectory() as folder:
+            cases = find_cases(path, unpack_to=Path(folder))
         patients = cases.table["patient"].dropna()
         return {
             "kind": "images",

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.config import Config
+from tacit.config import Config, Share
 from tacit.prepare.space import to_size
 
 
 class InstancesConfig(Config):
-    threshold: float = 0.5  # gland where the probability is above
+    threshold: Share = 0.5  # gland where the probability is above
     core: float = 0.5  # a core where its probability is above
     core_um2: float = 60.0  # smaller cores make no gland of their own
     gland_um2: float = 400.0  # smaller pieces are dropped

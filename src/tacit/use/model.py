@@ -44,9 +44,11 @@ def load_model(run: str | Path) -> tuple[Any, dict[str, Any]]:
         raise MissingError(f"--model {run}: no model.json there or in its model/ folder; give the OUT of a finished run")
     try:
         about = json.loads((place / "model.json").read_text(encoding="utf-8"))
-        kind = METHODS[about["method"]]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+        kind, settings = METHODS[about["method"]], dict(about["config"])
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"--model {run}: model.json is damaged or of an unknown method ({error!r})") from error
-    network = kind(build(kind.Config, about["config"]))
+    if "weights" in settings.get("network", {}):
+        settings["network"] = settings["network"] | {"weights": None}  # the run's own weights hold them
+    network = kind(build(kind.Config, settings))
     load_into(network, place / "weights.safetensors")
     return network.eval(), about

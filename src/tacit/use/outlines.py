@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-COLOURS = ((46, 160, 67), (31, 119, 180), (214, 39, 40), (255, 127, 14), (148, 103, 189))
+COLOUR = (46, 160, 67)
 TOLERANCE = 0.5  # px an outline may move when it is simplified
 
 
-def geojson(labels: NDArray[np.int32], table: pd.DataFrame, class_name: str = "gland", class_index: int = 0) -> str:
+def geojson(labels: NDArray[np.int32], table: pd.DataFrame, class_name: str = "gland") -> str:
     """A FeatureCollection as text; coordinates are x, y in px of the full image, its upper left corner (0, 0)."""
     rows = {int(row["label"]): row for row in table.to_dict("records")}
     boxes = _boxes(labels)
-    features = [_feature(labels, label, boxes[label], rows.get(label, {}), class_name, class_index) for label in sorted(boxes)]
+    features = [_feature(labels, label, boxes[label], rows.get(label, {}), class_name) for label in sorted(boxes)]
     return json.dumps({"type": "FeatureCollection", "features": [f for f in features if f]}, allow_nan=False) + "\n"
 
 
@@ -31,7 +31,7 @@ def _boxes(labels: NDArray[np.int32]) -> dict[int, tuple[slice, slice]]:
     return {i + 1: box for i, box in enumerate(find_objects(labels)) if box is not None}
 
 
-def _feature(labels: NDArray[np.int32], label: int, box: tuple[slice, slice], row: dict[str, Any], name: str, index: int) -> dict[str, Any] | None:
+def _feature(labels: NDArray[np.int32], label: int, box: tuple[slice, slice], row: dict[str, Any], name: str) -> dict[str, Any] | None:
     from shapely.geometry import mapping
 
     shape = polygon(labels[box] == label, box[0].start, box[1].start)
@@ -45,7 +45,7 @@ def _feature(labels: NDArray[np.int32], label: int, box: tuple[slice, slice], ro
         "properties": {
             "objectType": "annotation",
             "name": f"{name} {label}",
-            "classification": {"name": name, "color": list(COLOURS[index % len(COLOURS)])},
+            "classification": {"name": name, "color": list(COLOUR)},
             "measurements": numbers,
         },
     }

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ def write_report(run: Run, settings: dict[str, Any], class_name: str) -> None:
     """Writes tables/glands.csv, tables/images.csv and report.html, then drops the items."""
     items = sorted((run.folder / "items").glob("*.json"))
     rows = [json.loads(path.read_text(encoding="utf-8"))["image"] for path in items]
-    _table(run.folder / "tables" / "images.csv", rows)
-    _table(run.folder / "tables" / "glands.csv", _glands(items))
+    _table(run.folder / "tables" / "images.csv", list(rows[0]) if rows else ["image"], rows)
+    columns = json.loads(items[0].read_text(encoding="utf-8"))["columns"] if items else []
+    _table(run.folder / "tables" / "glands.csv", ["image", *columns], _glands(items))
     warnings = _warnings(run, rows)
     run.record["warnings"] = warnings
     write_atomic(run.folder / "report.html", _page(run, settings, rows, warnings, class_name))
@@ -42,21 +43,19 @@ def _glands(items: list[Path]) -> Iterator[dict[str, Any]]:
             yield {"image": item["image"]["image"], **gland}
 
 
-def _table(path: Path, rows: Any) -> None:
-    text, writer = io.StringIO(), None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(text, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+def _table(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_atomic(path, text.getvalue())
 
 
 def _warnings(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     found = []
-    if run.record.get("mpp_source") == "estimated":
+    if run.record.get("mpp_source") in ("estimated", "mixed") and any(r["mpp"] is None for r in rows):
         found.append(
-            f"The spacing was estimated from nucleus size ({run.record['mpp']:.3f} µm per px): sizes are in pixels only. Give it with --mpp where you know it."
+            f"The spacing was estimated from nucleus size ({run.record['mpp']:.3f} µm per px): sizes of those images are in pixels only. Give it with --mpp where you know it."
         )
     far = [r["far_from_drawing"] for r in rows if r.get("far_from_drawing") is not None]
     if far and np.mean(np.asarray(far) > 1) > 0.5:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tacit.config import Config
+from tacit.config import Config, Positive
 from tacit.learn.workshop import Workshop
 
 
 class HaematoxylinConfig(Config):
-    um_per_px: float = 0.62  # the spacing at which the rule looks
-    blur_um: float = 1.86  # SD of the Gaussian
+    um_per_px: Positive = 0.62  # the spacing at which the rule looks
+    blur_um: Positive = 1.86  # SD of the Gaussian
     speck_um2: float = 154.0  # smaller pieces are dropped
     hole_um2: float = 5766.0  # smaller holes are filled
     core_um: float = 7.0
