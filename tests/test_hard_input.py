@@ -89,8 +89,9 @@ def test_a_list_with_a_wrong_spacing_is_named(drawn: Path, tmp_path: Path, bad: 
 
 def test_a_spacing_that_makes_no_sense_is_a_row_and_no_crash(drawn: Path, tmp_path: Path) -> None:
     for mpp in (100.0, 0.01):
-        result = rule(drawn, tmp_path / f"o{mpp}", mpp=mpp)
-        assert (result.images, result.failed) == (0, 4)
+        with pytest.raises(InputError, match=r"none of the 4 images could be segmented.*(too coarse|are left)"):
+            rule(drawn, tmp_path / f"o{mpp}", mpp=mpp)
+        assert (tmp_path / f"o{mpp}" / "failures.csv").read_text().count("\n") == 5
 
 
 def test_long_names_pipes_and_names_that_are_no_text(drawn: Path, tmp_path: Path) -> None:

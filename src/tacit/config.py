@@ -88,6 +88,8 @@ def build(kind: type[C], *tables: dict[str, Any]) -> C:
     """
     merged: dict[str, Any] = {}
     for table in tables:
+        if not isinstance(table, dict):
+            raise ConfigError(f"{kind.__name__.removesuffix('Config').lower()}={table!r}: this is a table of settings, set one of them as name.setting=value")
         merged = merge(merged, table)
     try:
         return kind.model_validate(merged)
@@ -131,4 +133,4 @@ def _toml_value(value: Any) -> str:
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
     if isinstance(value, Path):
         return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML forbids a bare delete

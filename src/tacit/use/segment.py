@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tacit.cases import Cases
 from tacit.config import build, merge, parse_assignments, read_toml
-from tacit.errors import OutputError, UsageError
+from tacit.errors import InputError, OutputError, UsageError
 from tacit.learn.methods import FAST, METHODS
 from tacit.learn.workshop import Workshop
 from tacit.phantom import generator
@@ -104,6 +104,8 @@ def segment(
             facts = {"images": len(pictures), "mpp": scale.typical, "spacing_source": scale.source, "classes": classes, "seed": seed}
             save_model(run.folder / "model", method, network, facts | {"data": data})
         written = apply_all(good, scale.of, network, own, classes, run)
+        if not written:
+            raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
         run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
         write_report(run, settings, classes)
     return Result(Path(out), written, len(run.failures), scale.typical, scale.source)
