@@ -93,7 +93,7 @@ def written() -> str:
             + "\n".join(line(n, rows[n]) for n in short)
             + "\n"
         )
-    text += PUBLISHED
+    text += extra("mssg_stages.json", stages) + PUBLISHED
     text += (
         extra("baselines.json", baselines)
         + extra("apply.json", applying)
@@ -130,6 +130,13 @@ def applying(r: dict[str, Any]) -> str:
 def scale(r: dict[str, Any]) -> str:
     rows = "\n".join(f"| {n} | {f['true']:.2f} | {f['estimated']:.3f} | {f['ratio']:.2f} |" for n, f in r["folders"].items())
     return f"\n## The estimated spacing\n\n`python benchmarks/scale.py`\n\n| folder | true µm per px | estimated | ratio |\n|---|---|---|---|\n{rows}\n"
+
+
+def stages(r: dict[str, Any]) -> str:
+    steps = list(next(iter(r["found"].values())))
+    lines = "\n".join(f"| {way} | " + " | ".join(f"{rows[s]['miou']:.3f}" for s in steps) + " |" for way, rows in r["found"].items())
+    head = f"\n## MSSG's first stage, step by step\n\nmIoU on the {r['images']} train images, seed {r['seed']}; stage 2 is the row `mssg` above. `python benchmarks/mssg_stages.py`\n\n"
+    return head + "| | " + " | ".join(steps) + " |\n|---|---|---|---|\n" + lines + "\n"
 
 
 def splitting(r: dict[str, Any]) -> str:
