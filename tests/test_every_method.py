@@ -150,6 +150,27 @@ def test_the_phantom_methods_options_learn_and_answer(change: str) -> None:
         assert any(not torch.equal(a, b) for a, b in zip(plain.state_dict().values(), changed.state_dict().values(), strict=True))
 
 
+def test_the_drawings_range_of_shares_is_remembered() -> None:
+    method = made("phantom")
+    method.fit(pictures(method), Workshop())
+    low, high = method.drawn_share.tolist()
+    assert 0 <= low < high <= 1
+
+
+def test_a_network_that_collapses_says_so() -> None:
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(1))
+
+        def loss(self, batch: object) -> dict[str, torch.Tensor]:
+            return {"loss": (self.w**2).sum(), "share": torch.tensor(0.999)}
+
+    said: list[str] = []
+    Workshop(say=said.append).train("flat", Flat(), lambda step: {}, TrainConfig(epochs=1, steps=2, precision="fp32"), seed=0)
+    assert any("everything gland: it has collapsed" in line for line in said)
+
+
 def test_the_weights_that_a_judge_likes_most_are_kept_and_survive_a_restart(tmp_path: Path) -> None:
     class One(torch.nn.Module):
         def __init__(self) -> None:

@@ -72,6 +72,7 @@ class PhantomTaught(nn.Module):
     drawn_mean: Tensor
     drawn_deviation: Tensor
     drawn_far: Tensor
+    drawn_share: Tensor
 
     def __init__(self, config: PhantomTaughtConfig | None = None) -> None:
         super().__init__()
@@ -80,6 +81,7 @@ class PhantomTaught(nn.Module):
         deepest = self.config.network.width * 2 ** min(self.config.network.depth, 3)
         self.register_buffer("drawn_mean", torch.zeros(deepest))  # of the drawings' summaries
         self.register_buffer("drawn_deviation", torch.ones(deepest))
+        self.register_buffer("drawn_share", torch.tensor([0.0, 1.0]))  # gland share of 98% of the drawings: from, to
         self.register_buffer("drawn_far", torch.ones(()))  # 99% of the drawings are nearer to their mean than this
 
     @property
@@ -125,6 +127,8 @@ class PhantomTaught(nn.Module):
     @torch.no_grad()
     def _remember_drawings(self, lessons: list[Lesson]) -> None:
         self.eval()
+        shares = torch.tensor([float(lesson.target[..., 0].mean()) / 255 for lesson in lessons])
+        self.drawn_share = shares.quantile(torch.tensor([0.01, 0.99]))
         seen = torch.stack([self._summary(lesson.picture) for lesson in lessons])
         self.drawn_mean, self.drawn_deviation = seen.mean(0), seen.std(0).clamp_min(1e-4)
         self.drawn_far = torch.stack([self._distance(s) for s in seen]).quantile(0.99)

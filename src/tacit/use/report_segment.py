@@ -81,6 +81,7 @@ def _page(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], warnin
             f"{class_name}s",
             f"{sum(r['glands'] for r in rows)}, covering {np.mean(shares):.0%} of the area (from {min(shares):.0%} to {max(shares):.0%} an image)",
         ),
+        ("share in the drawings", _drawn(run, shares)),
         ("spacing", f"{run.record['mpp']:.4g} µm per px ({run.record['mpp_source']})"),
         ("learnt from", f"{run.record.get('learnt_from', 'an earlier run')} unlabelled images; no mask took part"),
         ("seed", str(run.record["seed"])),
@@ -103,6 +104,15 @@ def _page(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], warnin
         warnings=warnings,
         curves=embedded(plot, "png") if plot else None,
     )
+
+
+def _drawn(run: Run, shares: list[float]) -> str:
+    """The drawings' range of gland share, and how many images lie outside it."""
+    if "drawn_share" not in run.record:
+        return "this method draws nothing"
+    low, high = run.record["drawn_share"]
+    outside = sum(not low <= s <= high for s in shares)
+    return f"{low:.0%} to {high:.0%} in 98% of them; {outside} of {len(shares)} images lie outside"
 
 
 def _panel(run: Run, row: dict[str, Any]) -> Panel:

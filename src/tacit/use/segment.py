@@ -103,6 +103,8 @@ def segment(
             network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", curves, run.say))
             facts = {"images": len(pictures), "mpp": scale.typical, "spacing_source": scale.source, "classes": classes, "seed": seed}
             save_model(run.folder / "model", method, network, facts | {"data": data})
+        if hasattr(network, "drawn_share"):
+            run.record["drawn_share"] = [round(float(s), 3) for s in network.drawn_share]
         written = apply_all(good, scale.of, network, own, classes, run)
         if not written:
             raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
