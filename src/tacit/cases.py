@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tacit.errors import InputError
-from tacit.files import sha256, write_atomic
+from tacit.files import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,13 +68,6 @@ class Cases:
         """16 hex digits that change when any file's bytes or name change; the order does not matter."""
         lines = "\n".join(f"{name} {digest}" for name, digest in sorted(hashes.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
-
-    def write(self, path: Path) -> None:
-        """Writes Parquet or CSV, by the suffix. Atomic."""
-        if path.suffix == ".parquet":
-            write_atomic(path, self.table.to_parquet(index=False))
-        else:
-            write_atomic(path, self.table.to_csv(index=False))
 
 
 def _short(name: str) -> str:

@@ -8,7 +8,7 @@
     │   └── ReadError     4     one file could not be read (in a batch: a row of failures.csv, exit code 3)
     ├── MissingError      5   an optional package or a weight file is not there
     ├── StorageError      1   the disk is full or refuses to be written
-    └── TrainingError     1   learning stopped: a non-finite loss, a collapsed network
+    └── TrainingError     1   learning stopped: the loss was not finite
 
 Messages are one line: what came, what was expected, where, and what to do. 3 is no exception but a result: some items failed.
 130 is Ctrl-C, with the state saved.

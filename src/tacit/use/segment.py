@@ -23,7 +23,7 @@ from tacit.prepare.space import to_spacing
 from tacit.read.folder import find_cases
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
-from tacit.run import open_run, plain
+from tacit.run import Run, open_run, plain
 from tacit.use.apply import apply_all
 from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
@@ -97,12 +97,9 @@ def segment(
         run.say(f"{len(cases)} images, {len(cases.skipped)} other files left alone (annotations, tables …)")
         good, scale = look(cases, run, mpp)
         if model is None:
-            curves = Curves(run.folder / "metrics.csv")
+            shop = Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say)
             pictures = _working(good, scale, network.um_per_px, learn_from, seed)
-            run.record["learnt_from"] = len(pictures)
-            network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", curves, run.say))
-            facts = {"images": len(pictures), "mpp": scale.typical, "spacing_source": scale.source, "classes": classes, "seed": seed}
-            save_model(run.folder / "model", method, network, facts | {"data": data})
+            _learn(network, method, pictures, shop, run, {"mpp": scale.typical, "spacing_source": scale.source, "classes": classes})
         if hasattr(network, "drawn_share"):
             run.record["drawn_share"] = [round(float(s), 3) for s in network.drawn_share]
         written = apply_all(good, scale.of, network, own, classes, run)
@@ -111,6 +108,13 @@ def segment(
         run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
         write_report(run, settings, classes)
     return Result(Path(out), written, len(run.failures), scale.typical, scale.source)
+
+
+def _learn(network: Any, method: str, pictures: list[NDArray[np.uint8]], shop: Workshop, run: Run, facts: dict[str, Any]) -> None:
+    """Learns from pictures alone and keeps what was learnt in model/."""
+    run.record["learnt_from"] = len(pictures)
+    network.fit(pictures, shop)
+    save_model(run.folder / "model", method, network, facts | {"images": len(pictures), "seed": shop.seed, "data": run.record["data"]})
 
 
 def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom: str) -> None:
