@@ -84,6 +84,9 @@ ABLATIONS: dict[str, list[str]] = {
     "short-low-share": ["tissue.share=[0.1, 0.4]"],
     "short-wide": ["network.width=32"],
     "short-one-look": ["tissue.malignant=0.0"],
+    "short-real-ground": ["adapt.ground=real"],
+    "short-colours-matched": ["draw.colours=matched"],
+    "short-stop-agreement": ["stop=agreement"],
 }
 for _name, _changes in ABLATIONS.items():
     ROWS[_name] = [word for change in [*SHORT, *_changes] for word in ("--set", change)]

@@ -16,30 +16,31 @@ import numpy as np
 from PIL import Image as Pillow
 
 from tacit.phantom import tissue
-from tacit.prepare.scale import APPARENT_PX, NUCLEUS_UM, estimate_mpp, nucleus_half_width
+from tacit.prepare.scale import APPARENT_PX, NUCLEUS_UM, estimate_mpp
 from tacit.read.picture import read_picture
 from tacit.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data")
-SPACINGS = (0.25, 0.35, 0.5, 0.62, 0.8, 1.0, 1.2)
-PICTURES = 24
+SPACINGS = (0.25, 0.3, 0.35, 0.5, 0.62, 0.8, 1.0, 1.2)
+PICTURES, SHAPE = 16, (400, 560)  # a folder as `tacit phantom` draws it
+TAUGHT, CHECKED = (5, 6, 7), (11, 12, 13)  # seeds of the folders that NUCLEUS_UM is taken from, and of those that are checked
 
 
 def drawn(um: float, seed: int) -> list[np.ndarray]:
-    return [tissue.draw(np.random.default_rng([seed, int(um * 100), i]), (520, 700), um).picture for i in range(PICTURES)]
+    return [tissue.draw(np.random.default_rng([seed, int(um * 100), i]), SHAPE, um).picture for i in range(PICTURES)]
 
 
 def main() -> None:
     result: dict[str, object] = {"apparent_px": APPARENT_PX, "nucleus_um_in_use": NUCLEUS_UM, "versions": versions()}
-    widths = {um: np.log([w for w in map(nucleus_half_width, drawn(um, 1)) if w]) for um in SPACINGS}
-    measured = float(np.exp(np.mean([np.median(w) + np.log(um) for um, w in widths.items()])))
+    widths = [np.log(NUCLEUS_UM * um / estimate_mpp(drawn(um, seed))) for um in SPACINGS for seed in TAUGHT]
+    measured = float(np.exp(np.mean(widths)))
     result["nucleus_um_measured"] = measured
     print(f"half-width of drawn nuclei as measured: {measured:.3f} µm (in use: {NUCLEUS_UM})")
     folders = {}
     for um in SPACINGS:
-        estimate = estimate_mpp(drawn(um, 2))
-        folders[f"drawn at {um}"] = {"true": um, "estimated": estimate}
+        for seed in CHECKED:
+            folders[f"drawn at {um}, seed {seed}"] = {"true": um, "estimated": estimate_mpp(drawn(um, seed))}
     if (DATA / "glas").is_dir():
         glas = [read_picture(p).pixels for p in sorted((DATA / "glas" / "images").glob("*.jpg"))[::3]]
         folders["GlaS"] = {"true": 0.62, "estimated": estimate_mpp(glas)}
@@ -52,7 +53,7 @@ def main() -> None:
         folders["HER2ST sections"] = {"true": 0.78, "estimated": estimate_mpp(tiles)}
     for name, row in folders.items():
         row["ratio"] = row["estimated"] / row["true"]
-        print(f"{name:<18} true {row['true']:.2f}  estimated {row['estimated']:.3f}  ratio {row['ratio']:.2f}")
+        print(f"{name:<24} true {row['true']:.2f}  estimated {row['estimated']:.3f}  ratio {row['ratio']:.2f}")
     result["folders"] = folders
     (ROOT / "benchmarks" / "results" / "scale.json").write_text(json.dumps(result, indent=1) + "\n")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "benchmarks" / "work" / "torture"
-TINY = "draw.pictures=40 teachers=2 train.epochs=2 train.steps=60 train.checkpoint_every=5 student.epochs=2 student.steps=60 student.checkpoint_every=5"
-TINY += " network.width=8 data.size=48"
+TINY = "draw.pictures=16 teachers=2 train.epochs=2 train.steps=30 train.batch=4 train.checkpoint_every=3 student.epochs=2 student.steps=30 student.batch=4"
+TINY += " student.checkpoint_every=3 network.width=8 data.size=48 adapt.zooms=[1.0]"
 
 
 def words(out: Path) -> list[str]:
@@ -32,7 +32,7 @@ def same(a: Path, b: Path) -> bool:
 
 def main(kills: int) -> None:
     shutil.rmtree(WORK, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "tacit", "phantom", "tissue", "-n", "12", "-o", str(WORK / "made")], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "tacit", "phantom", "tissue", "-n", "6", "-o", str(WORK / "made")], check=True, stdout=subprocess.DEVNULL)
     clock = time.monotonic()
     subprocess.run(words(WORK / "whole"), check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - clock
@@ -44,7 +44,7 @@ def main(kills: int) -> None:
         while not finished and done < kills:
             process = subprocess.Popen([*words(out), *(["--resume"] if out.exists() else [])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                finished = process.wait(draw.uniform(2.0, 0.7 * whole)) == 0
+                finished = process.wait(draw.uniform(1.0, 0.8 * whole)) == 0
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()

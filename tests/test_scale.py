@@ -5,14 +5,14 @@ import pytest
 
 from tacit.errors import InputError
 from tacit.phantom import tissue
-from tacit.prepare.scale import estimate_mpp, nucleus_half_width
+from tacit.prepare.scale import estimate_mpp
 
 
-@pytest.mark.parametrize("um", [0.25, 0.5, 0.8, 1.2])
-def test_a_folder_of_drawn_tissue_is_estimated_within_a_third(um: float) -> None:
-    """A fifth is the aim; benchmarks/scale.py prints how near each spacing comes (fine scans of small fields miss it)."""
-    pictures = [tissue.draw(np.random.default_rng([2, int(um * 100), i]), (520, 700), um).picture for i in range(16)]
-    assert estimate_mpp(pictures) == pytest.approx(um, rel=0.33)
+@pytest.mark.parametrize("um", [0.25, 0.35, 0.5, 0.8, 1.2])
+def test_a_folder_of_drawn_tissue_is_estimated_within_a_fifth(um: float) -> None:
+    """benchmarks/scale.py prints how near each spacing comes over many folders."""
+    pictures = [tissue.draw(np.random.default_rng([2, int(um * 100), i]), (400, 560), um).picture for i in range(16)]
+    assert estimate_mpp(pictures) == pytest.approx(um, rel=0.2)
 
 
 def test_half_the_resolution_reads_as_twice_the_spacing() -> None:
@@ -25,13 +25,12 @@ def test_half_the_resolution_reads_as_twice_the_spacing() -> None:
 
 def test_no_nuclei_is_an_error_that_says_what_to_do() -> None:
     blank = np.full((200, 200, 3), 240, np.uint8)
-    assert nucleus_half_width(blank) is None
     with pytest.raises(InputError, match="--mpp"):
         estimate_mpp([blank])
 
 
-def test_real_colon_is_estimated_within_a_third(data) -> None:
+def test_real_colon_is_estimated_within_a_fifth(data) -> None:
     from tacit.read.picture import read_picture
 
     pictures = [read_picture(p).pixels for p in sorted((data / "glas" / "images").glob("train_*.jpg"))[::8]]
-    assert estimate_mpp(pictures) == pytest.approx(0.62, rel=0.33)
+    assert estimate_mpp(pictures) == pytest.approx(0.62, rel=0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,10 +53,11 @@ class Cases:
         """The rows for which `keep` is true."""
         return Cases(self.table[keep].reset_index(drop=True), self.skipped)
 
-    def hashes(self) -> dict[str, str]:
-        """name → SHA-256 of the file, "unreadable" where it cannot be read."""
-        found = {}
+    def hashes(self, told: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str]:
+        """name → SHA-256 of the file, "unreadable" where it cannot be read. told(done, total) hears of the progress."""
+        found: dict[str, str] = {}
         for name, path in self:
+            told(len(found), len(self))
             try:
                 found[name] = sha256(path)
             except OSError:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tacit.config import Config, Count, Positive, Range, Share
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
 from tacit.learn.predict import mean_probability
+from tacit.learn.real_ground import on_real_ground
 from tacit.learn.workshop import Judge, Workshop
 from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion
 from tacit.parts.train import Batch, TrainConfig
@@ -46,6 +47,7 @@ class AdaptConfig(Config):
     drawn: Share = 0.375  # share of drawn crops in the student's batches
     sharpness: float = 1.5  # the weight of a soft label p is min(1, sharpness·|2p − 1|)
     zooms: tuple[float, ...] = (0.85, 1.0, 1.2)  # teachers and student look at each picture at these zooms
+    ground: Literal["drawn", "real"] = "drawn"  # what surrounds the glands of half the drawn crops: the drawing, or the user's own tissue without glands
     diffusion: float = 0.0  # weight of the knowledge-diffusion loss of MSSG (arXiv 2307.11989) in the adaptation
 
 
@@ -118,6 +120,8 @@ class PhantomTaught(nn.Module):
         for k in range(c.adapt.rounds if pictures else 0):
             own = [lesson for set_ in drawn for lesson in set_]
             real = agree(looking, pictures, c, shop, f"agree-{k + 1}")
+            if c.adapt.ground == "real":
+                own[::2] = on_real_ground(own[::2], real, np.random.default_rng([shop.seed, 500 + k]))
             student = self._taught(f"student-{k + 1}", own, real, c.student, shop, 1000 * shop.seed + 500 + k, agreement)
             looking = [student]
         self.load_state_dict(student.state_dict())

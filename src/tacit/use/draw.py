@@ -12,6 +12,7 @@ from tacit.files import write_atomic
 from tacit.phantom import generator
 from tacit.phantom.tissue import TissueConfig
 from tacit.report.picture import outlined, png, sheet
+from tacit.report.track import Bar
 from tacit.run import as_csv, open_run, plain
 
 
@@ -38,14 +39,16 @@ def draw_sheet(
     record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, "settings": plain(settings)}
     with open_run(out, command=f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}", settings=record, overwrite=overwrite) as run:
         tiles, rows = [], []
-        for index in range(count):
-            drawing = module.draw(np.random.default_rng([seed, index]), shape, mpp, *own)
-            stem = f"{Path(name).stem}_{index:04d}"
-            write_atomic(run.folder / "images" / f"{stem}.png", png(drawing.picture))
-            write_atomic(run.folder / "masks" / f"{stem}.png", png(drawing.labels.astype(np.uint16)))
-            rows.append({"name": stem, **drawing.parameters})
-            if index < 24:
-                tiles.append(outlined(drawing.picture, drawing.labels))
+        with Bar(f"drawing {name}") as bar:
+            for index in range(count):
+                drawing = module.draw(np.random.default_rng([seed, index]), shape, mpp, *own)
+                stem = f"{Path(name).stem}_{index:04d}"
+                write_atomic(run.folder / "images" / f"{stem}.png", png(drawing.picture))
+                write_atomic(run.folder / "masks" / f"{stem}.png", png(drawing.labels.astype(np.uint16)))
+                rows.append({"name": stem, **drawing.parameters})
+                if index < 24:
+                    tiles.append(outlined(drawing.picture, drawing.labels))
+                bar.advance(index + 1, count)
         header = tuple(dict.fromkeys(k for row in rows for k in row))
         write_atomic(run.folder / "tables" / "parameters.csv", as_csv(header, [tuple(row.get(k, "") for k in header) for row in rows]))
         write_atomic(run.folder / "figures" / "sheet.png", png(sheet(tiles)))

@@ -8,12 +8,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.read.folder import count_masks, find_truth, is_run, read_grades, read_mask
 from tacit.read.picture import SUFFIXES
 from tacit.report.score import Tally, figures, interval, tally
+from tacit.report.track import Bar
 
 HEADLINE = ("miou", "dice_pooled", "object_f1", "object_dice")
 
@@ -39,24 +41,29 @@ def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment",
     grades = read_grades(Path(truth))
     known = grades.set_index("name") if grades is not None else None
     rows, failures = [], []
-    for name, path in true.items():
-        try:
-            ours, theirs = read_mask(masks[name]), read_mask(path)
-            if ours.shape != theirs.shape:
-                raise ReadError(
-                    path, f"the truth is {theirs.shape[0]}×{theirs.shape[1]} px, the mask {ours.shape[0]}×{ours.shape[1]}", "use the mask of this image"
-                )
-        except ReadError as error:
-            failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
-            continue
-        patient, label = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
-        rows.append({"name": name, "patient": patient, "label": label, "tally": tally(ours, separated(theirs), objects=objects)})
+    with Bar("scoring") as bar:
+        for index, (name, path) in enumerate(true.items()):
+            try:
+                found = tally(*_pair(masks[name], path), objects=objects)
+                patient, label = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
+                rows.append({"name": name, "patient": patient, "label": label, "tally": found})
+            except ReadError as error:
+                failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
+            bar.advance(index + 1, len(true))
     if not rows:
         raise InputError(f"no mask could be scored: {failures[0]['file']}: {failures[0]['reason']}")
     return _kept(folder, _result(rows, sorted(set(masks) - set(true)), count_masks(Path(truth)) - len(true), failures, draws, seed))
 
 
-def separated(truth: np.ndarray) -> np.ndarray:
+def _pair(mask: Path, truth: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """A label map and its truth, of one size. Raises ReadError."""
+    ours, theirs = read_mask(mask), read_mask(truth)
+    if ours.shape != theirs.shape:
+        raise ReadError(truth, f"the truth is {theirs.shape[0]}×{theirs.shape[1]} px, the mask {ours.shape[0]}×{ours.shape[1]}", "use the mask of this image")
+    return ours, separated(theirs)
+
+
+def separated(truth: NDArray[np.int32]) -> NDArray[np.int32]:
     """A truth with one value only is split into connected pieces; instance labels stay."""
     if truth.max() > 0 and len(np.unique(truth)) <= 2:
         return np.asarray(cv2.connectedComponents((truth > 0).astype(np.uint8), connectivity=8)[1], np.int32)

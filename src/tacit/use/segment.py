@@ -87,7 +87,8 @@ def segment(
     words = _command(options | {"seed": seed, "learn_from": learn_from, "config": str(config) if config else None, "device": device}, out, set or [])
     with open_run(out, command=words, settings=settings, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
-        hashes = cases.hashes()
+        with Bar("hashing") as bar:
+            hashes = cases.hashes(bar.advance)
         data = Cases.fingerprint(hashes)
         if run.earlier.get("data", data) != data:
             raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
