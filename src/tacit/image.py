@@ -20,6 +20,7 @@ class Image:
 
     pixels: (h, w, 3) RGB or (h, w) grey for pictures, (d, h, w) for volumes; axes says which.
     spacing_mm: millimetres between neighbours along each spatial axis, in the order of `axes`, or None where unknown.
+    affine: (4, 4) for volumes whose place in the patient is known: voxel (w, h, d, 1) → mm (right, anterior, superior), as NIfTI has it.
     """
 
     pixels: NDArray
@@ -29,6 +30,7 @@ class Image:
     modality: str = "picture"
     source: Path | None = None
     history: tuple[str, ...] = ()
+    affine: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != len(self.axes):

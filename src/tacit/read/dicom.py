@@ -1,0 +1,183 @@
+"""The header of a DICOM file, one `Slice` a frame; pixels stay on the disk until `tacit.read.volume` wants them.
+
+Positions are millimetres in the patient's frame (left, posterior, superior), as ImagePositionPatient gives them (DICOM PS3.3 C.7.6.2).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import ReadError
+
+TAGS = (
+    "PatientID", "PatientName", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Modality", "ImageType", "InstanceNumber",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
+    "RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness",
+    "GantryDetectorTilt", "StudyDate", "SeriesTime", "ConvolutionKernel", "KVP", "Manufacturer", "ManufacturerModelName", "WindowCenter", "WindowWidth",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+SHOWN = ("Modality", "ConvolutionKernel", "KVP", "Manufacturer", "ManufacturerModelName", "SliceThickness", "StudyDate", "SeriesTime")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One frame of one file, by its header."""
+
+    path: Path
+    frame: int
+    series: str
+    patient: str
+    shape: tuple[int, int]  # (h, w)
+    position: tuple[float, float, float] | None  # mm
+    orientation: tuple[float, ...] | None  # direction cosines of a row, then of a column
+    spacing: tuple[float, float] | None  # mm between rows, between columns
+    number: int | None  # InstanceNumber, which may lie
+    slope: float
+    intercept: float
+    inverted: bool  # MONOCHROME1: small is bright
+    syntax: str  # transfer syntax UID
+    signed: bool
+    bits: int  # allocated
+    samples: int
+    uid: str
+    localiser: bool
+    header: dict[str, str]  # what may betray the label: scanner, kernel, date …
+    offset: int = -1  # of the pixel bytes in the file, -1 where they are compressed
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the slice."""
+        o = np.asarray(self.orientation)
+        return np.cross(o[:3], o[3:])
+
+
+def read_headers(paths: Iterable[Path], *, told: Callable[[int, int], None] = lambda done, total: None) -> tuple[list[Slice], list[ReadError]]:
+    """The frames of every DICOM image among `paths`, and one error a file that is none or is damaged."""
+    slices: list[Slice] = []
+    errors: list[ReadError] = []
+    files = list(paths)
+    for index, path in enumerate(files):
+        try:
+            slices += read_header(path)
+        except ReadError as error:
+            errors.append(error)
+        told(index + 1, len(files))
+    return slices, errors
+
+
+def read_header(path: Path) -> list[Slice]:
+    """One `Slice` a frame. Raises ReadError for what is no DICOM image, is cut short, or is a report."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+            offset = _pixel_offset(file, header)
+            return _frames(path, header, offset)
+    except InvalidDicomError as error:
+        raise ReadError(path, "not a DICOM file (no DICM marker)") from error
+    except PermissionError as error:
+        raise ReadError(path, "no permission to read it", "change its permissions") from error
+    except ReadError:
+        raise
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError, OverflowError, RecursionError) as error:
+        raise ReadError(path, f"the DICOM header is damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})") from error
+
+
+def _pixel_offset(file: Any, header: Any) -> int:
+    """Where the uncompressed little-endian pixels begin; −1 where they are compressed or the header ends early. Raises ReadError when cut short."""
+    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
+    if syntax is None or not syntax.is_transfer_syntax or syntax.is_compressed or not syntax.is_little_endian or syntax.is_deflated:
+        return -1
+    at = file.tell()
+    tag = file.read(12)
+    if len(tag) < 12 or tag[:4] != b"\xe0\x7f\x10\x00":
+        return -1
+    start = at + (8 if syntax.is_implicit_VR else 12)
+    stated = int.from_bytes(tag[4:8] if syntax.is_implicit_VR else tag[8:12], "little")
+    held = os.fstat(file.fileno()).st_size - start
+    if stated > held:
+        raise ReadError(Path(file.name), f"the pixels are cut short: {held} of {stated} bytes")
+    return start
+
+
+def _frames(path: Path, header: Any, offset: int) -> list[Slice]:
+    if "Rows" not in header or "Columns" not in header:
+        kind = getattr(header.get("SOPClassUID", ""), "name", "") or "no image"
+        raise ReadError(path, f"a DICOM object without pixels ({kind})", "nothing to do: reports and markings are left out")
+    count = int(header.get("NumberOfFrames") or 1)
+    first = _slice(path, header, offset)
+    if count == 1:
+        return [first]
+    return [replace(first, frame=i, **_frame_geometry(header, i)) for i in range(count)]
+
+
+def _slice(path: Path, h: Any, offset: int) -> Slice:
+    spacing = _numbers(h, "PixelSpacing", 2) or _numbers(h, "ImagerPixelSpacing", 2)
+    shared = _numbers_of_groups(h, "SharedFunctionalGroupsSequence", 0)
+    meta = h.file_meta
+    return Slice(
+        path=path,
+        frame=0,
+        series=str(h.get("SeriesInstanceUID") or ""),
+        patient=str(h.get("PatientID") or h.get("PatientName") or ""),
+        shape=(int(h.Rows), int(h.Columns)),
+        position=_numbers(h, "ImagePositionPatient", 3) or shared.get("position"),
+        orientation=_numbers(h, "ImageOrientationPatient", 6) or shared.get("orientation"),
+        spacing=spacing or shared.get("spacing"),
+        number=int(h.InstanceNumber) if h.get("InstanceNumber") not in (None, "") else None,
+        slope=float(h.get("RescaleSlope") or shared.get("slope") or 1.0),
+        intercept=float(h.get("RescaleIntercept") or shared.get("intercept") or 0.0),
+        inverted=str(h.get("PhotometricInterpretation", "")) == "MONOCHROME1",
+        syntax=str(getattr(meta, "TransferSyntaxUID", "")),
+        signed=int(h.get("PixelRepresentation") or 0) == 1,
+        bits=int(h.get("BitsAllocated") or 16),
+        samples=int(h.get("SamplesPerPixel") or 1),
+        uid=str(h.get("SOPInstanceUID") or ""),
+        localiser="LOCALIZER" in [str(v).upper() for v in (h.get("ImageType") or [])],
+        header={name: str(h.get(name)) for name in SHOWN if h.get(name) not in (None, "")},
+        offset=offset,
+    )
+
+
+def _numbers(h: Any, name: str, count: int) -> Any:
+    values = h.get(name)
+    if values is None or isinstance(values, str) or len(values) != count:
+        return None
+    found = tuple(float(v) for v in values)
+    return found if np.isfinite(found).all() and (name.endswith(("Position", "Patient")) or min(found) > 0) else None
+
+
+def _numbers_of_groups(h: Any, name: str, index: int) -> dict[str, Any]:
+    """Geometry of a multi-frame file's functional groups."""
+    groups = h.get(name)
+    if not groups or index >= len(groups):
+        return {}
+    group, found = groups[index], {}
+    plans = (
+        ("PlanePositionSequence", "ImagePositionPatient", 3, "position"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient", 6, "orientation"),
+        ("PixelMeasuresSequence", "PixelSpacing", 2, "spacing"),
+    )
+    for sequence, tag, count, key in plans:
+        if group.get(sequence) and (value := _numbers(group[sequence].value[0], tag, count)):
+            found[key] = value
+    if group.get("PixelValueTransformationSequence"):
+        rescale = group["PixelValueTransformationSequence"].value[0]
+        found |= {"slope": float(rescale.get("RescaleSlope") or 1), "intercept": float(rescale.get("RescaleIntercept") or 0)}
+    return found
+
+
+def _frame_geometry(h: Any, index: int) -> dict[str, Any]:
+    own = _numbers_of_groups(h, "PerFrameFunctionalGroupsSequence", index)
+    return {**own, "number": index + 1}

@@ -1,0 +1,124 @@
+"""A DICOM series as one volume, streamed slice by slice into one preallocated array; gaps are handled as the user chose."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import InputError, ReadError
+from tacit.image import Image
+from tacit.read.dicom import Slice
+from tacit.read.series import Series
+
+Gaps = Literal["refuse", "tolerate", "interpolate"]
+LOW, HIGH = -32768, 32767
+
+
+def read_series(series: Series, *, gaps: Gaps = "refuse", told: Callable[[int, int], None] = lambda done, total: None) -> Image:
+    """The series as int16 (d, h, w): Hounsfield units for CT (slope and intercept applied, rounded), in order of position.
+
+    gaps: what to do about missing slices and uneven spacing. "refuse" raises InputError naming them; "tolerate" stacks the
+    slices that are there, as if they were evenly spaced; "interpolate" lays them on an even grid, linearly between neighbours.
+    Raises ReadError naming the slice that cannot be decoded.
+    """
+    d, slices = series.defects, series.slices
+    if not slices:
+        raise InputError(f"series {series.uid}: no slice can be used")
+    if gaps == "refuse" and (d.missing or d.spacing_uneven):
+        raise InputError(
+            f"series in {slices[0].path.parent}: {d.words} among {len(slices)} slices; choose --gaps interpolate (even grid) or --gaps tolerate (as it is)"
+        )
+    volume = np.empty((len(slices), *slices[0].shape), np.int16)
+    for index, one in enumerate(slices):
+        read_slice(one, volume[index])
+        told(index + 1, len(slices))
+    history = [f"read {len(slices)} DICOM slices ordered by position" + (f"; {d.words}" if d.words else "")]
+    step = series.spacing_mm
+    if gaps == "interpolate" and step and (d.missing or d.spacing_uneven):
+        volume = _even(volume, series.offsets, step)
+        history.append(f"interpolated to {len(volume)} slices {step:.3g} mm apart")
+    spacing = slices[0].spacing
+    full = (step, *spacing) if step and spacing else None
+    modality = slices[0].header.get("Modality", "unknown").lower()
+    return Image(volume, "dhw", full, "metadata" if full else "unknown", modality, slices[0].path, tuple(history), _affine(series))
+
+
+def read_slice(one: Slice, into: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
+    """The slice's values (h, w) int16 with slope and intercept applied, written into `into` where it is given. Raises ReadError."""
+    if one.samples != 1:
+        raise ReadError(one.path, "colour pixels where grey values were expected", "read it as a picture: export it as PNG")
+    target = np.empty(one.shape, np.int16) if into is None else into
+    if one.offset >= 0 and one.bits == 16:
+        raw = _raw(one, target)
+    else:
+        raw = _decoded(one)
+    if one.inverted:
+        raw = int(raw.max()) + int(raw.min()) - raw.astype(np.int32)
+    slope, intercept = one.slope, one.intercept
+    if slope == 1 and intercept == int(intercept):
+        low, high = int(raw.min()) + intercept, int(raw.max()) + intercept
+        if low >= LOW and high <= HIGH:  # modular arithmetic is exact then
+            np.add(raw.view(np.int16) if raw.dtype.itemsize == 2 else raw.astype(np.int16), np.int16(intercept), out=target)
+            return target
+    target[:] = np.clip(np.rint(raw.astype(np.float64) * slope + intercept), LOW, HIGH)
+    return target
+
+
+def _raw(one: Slice, target: NDArray[np.int16]) -> NDArray:
+    """Uncompressed 16-bit pixels read straight into `target`."""
+    frame = target.view(np.int16 if one.signed else np.uint16)
+    try:
+        with one.path.open("rb", buffering=0) as file:
+            file.seek(one.offset + one.frame * frame.nbytes)
+            got = file.readinto(frame.reshape(-1).view(np.uint8).data)
+    except OSError as error:
+        raise ReadError(one.path, f"the pixels cannot be read ({error.strerror or error})") from error
+    if got != frame.nbytes:
+        raise ReadError(one.path, f"the pixels are cut short: {got} of {frame.nbytes} bytes in frame {one.frame + 1}")
+    return frame
+
+
+def _decoded(one: Slice) -> NDArray:
+    """Pixels in any other encoding, by pydicom with GDCM."""
+    from pydicom.pixels.utils import pixel_array
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = pixel_array(one.path, index=one.frame)
+    except (OSError, EOFError, ValueError, RuntimeError, AttributeError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:140]
+        raise ReadError(one.path, f"the pixels cannot be decoded ({reason})") from error
+    if found.shape != one.shape:
+        raise ReadError(one.path, f"the decoded pixels are {found.shape}, the header says {one.shape}")
+    return found
+
+
+def _even(volume: NDArray[np.int16], places: NDArray[np.float64], step: float) -> NDArray[np.int16]:
+    """The slices at `places` (rising, mm) brought to an even grid from the first to the last."""
+    count = round((places[-1] - places[0]) / step) + 1
+    wanted = places[0] + np.arange(count) * (places[-1] - places[0]) / max(count - 1, 1)
+    above = np.clip(np.searchsorted(places, wanted - 1e-6), 1, len(places) - 1)
+    share = np.clip((wanted - places[above - 1]) / (places[above] - places[above - 1]), 0, 1)
+    grid = np.empty((count, *volume.shape[1:]), np.int16)
+    for k in range(count):
+        low, high, t = volume[above[k] - 1], volume[above[k]], float(share[k])
+        grid[k] = high if t > 1 - 1e-3 else low if t < 1e-3 else np.rint((1 - t) * low + t * high)
+    return grid
+
+
+def _affine(series: Series) -> NDArray[np.float64] | None:
+    """Voxel (w, h, d) → mm right, anterior, superior; None where the place is unknown."""
+    first, last = series.slices[0], series.slices[-1]
+    if not series.located or first.spacing is None:
+        return None
+    o = np.asarray(first.orientation)
+    start, end = np.asarray(first.position), np.asarray(last.position)
+    along = (end - start) / np.linalg.norm(end - start) * series.spacing_mm if series.spacing_mm else first.normal
+    lps = np.eye(4)
+    lps[:3, 0], lps[:3, 1], lps[:3, 2], lps[:3, 3] = o[:3] * first.spacing[1], o[3:] * first.spacing[0], along, start
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
