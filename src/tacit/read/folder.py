@@ -81,7 +81,7 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
     if path.suffix.lower() == ".zip":
         if unpack_to is None:
             raise InputError(f"{path} is a zip and there is no folder to unpack it to; unpack it first")
-        return find_cases(_unpack(path, unpack_to))
+        return find_cases(unpack(path, unpack_to))
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of([path])
@@ -161,7 +161,7 @@ def _from_list(path: Path) -> Cases:
     return Cases.of(paths, (), **known)
 
 
-def _unpack(path: Path, folder: Path) -> Path:
+def unpack(path: Path, folder: Path) -> Path:
     """The zip's pictures and tables below `folder`. Refuses members that would land elsewhere, and bombs."""
     target = folder / path.stem
     try:
@@ -228,6 +228,32 @@ def read_grades(folder: Path) -> pd.DataFrame | None:
 
     found = pd.DataFrame({"name": column(name), "patient": column(patient), "label": column(grade)}, dtype="object")
     return found.dropna(subset="name").drop_duplicates("name").reset_index(drop=True)
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """name → class from a CSV or Parquet table: its first column names files, cases, series or patients, a column class, label or grade the class.
+
+    Raises InputError where there is no such column or a name has two classes.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, dtype=str)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"the labels {path} cannot be read: {str(error).splitlines()[0]}") from error
+    low = {str(c).strip().lower(): c for c in table.columns}
+    label = next((low[n] for n in ("class", "label", "grade", "diagnosis") if n in low), None)
+    name = next((low[n] for n in ("case", "path", "file", "image", "name", "series", "patient") if n in low), None)
+    if label is None or name is None:
+        raise InputError(f"the labels {path} need a column case (or path, name, patient) and a column class (or label); it has {list(table.columns)}")
+    found: dict[str, str] = {}
+    for key, value in zip(table[name], table[label], strict=True):
+        if pd.isna(key) or pd.isna(value):
+            continue
+        key, value = Path(str(key)).name, str(value)
+        if found.setdefault(key, value) != value:
+            raise InputError(f"the labels {path} give {key!r} two classes: {found[key]!r} and {value!r}")
+    return found
 
 
 def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:

@@ -1,0 +1,77 @@
+"""What lies below a folder: every file with its kind, told by its first bytes where the name does not say."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tacit.errors import InputError, ReadError
+from tacit.read.nifti import is_volume
+from tacit.read.picture import SUFFIXES as PICTURES
+
+SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".json", ".xml", ".txt", ".md")
+DICOMS = (".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files in order of their paths, each with its kind, and what could not be walked."""
+
+    files: tuple[tuple[Path, str], ...]  # kind: picture, dicom, volume, slide, table, zip, empty or other
+    problems: tuple[ReadError, ...]
+
+    def of(self, kind: str) -> list[Path]:
+        """The paths of one kind."""
+        return [path for path, k in self.files if k == kind]
+
+
+def find_files(source: Path) -> Tree:
+    """Every file of a folder (or the one file), hidden ones left out; links to folders are not followed, so loops end. Raises InputError."""
+    if not source.exists():
+        raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
+    if source.is_file():
+        return Tree(((source, kind_of(source)),), ())
+    problems: list[ReadError] = []
+
+    def unreadable(error: OSError) -> None:
+        problems.append(ReadError(error.filename, f"this folder cannot be read ({error.strerror})", "change its permissions"))
+
+    found: list[tuple[Path, str]] = []
+    for root, folders, names in os.walk(source, onerror=unreadable):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            path = Path(root) / name
+            if name.startswith("."):
+                continue
+            try:
+                if path.is_file():
+                    found.append((path, kind_of(path)))
+                elif path.is_symlink():
+                    problems.append(ReadError(path, "a link that leads nowhere or round in a circle", "remove it"))
+            except OSError as error:
+                problems.append(ReadError(path, f"it cannot be looked at ({error.strerror or error})", "change its permissions"))
+    if problems and not found:
+        raise InputError(str(problems[0]))
+    return Tree(tuple(found), tuple(problems))
+
+
+def kind_of(path: Path) -> str:
+    """What a file is, by its name and, where that does not say, by its first bytes."""
+    low = path.name.lower()
+    if is_volume(path):
+        return "volume"
+    for kind, suffixes in (("picture", PICTURES), ("slide", SLIDES), ("table", TABLES), ("dicom", DICOMS), ("zip", (".zip",))):
+        if low.endswith(suffixes):
+            return kind
+    if low == "dicomdir":
+        return "other"
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return "dicom" if "." not in low else "other"  # named when it is read
+    if not head:
+        return "empty"
+    return "dicom" if head[128:132] == b"DICM" else "other"

@@ -1,0 +1,281 @@
+"""`tacit audit`: what is in a messy folder, what is wrong with it, and a clean manifest. Nothing is deleted or changed in place.
+
+find files → look at each once → patients, labels, splits → near twins → shortcuts → tables, figures, report
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.errors import InputError, ReadError, UsageError
+from tacit.files import sha256, write_atomic
+from tacit.prepare.explore import ClassImages
+from tacit.prepare.hashes import NAMES, as_hex
+from tacit.prepare.similar import near_pairs
+from tacit.read.dicom import read_headers
+from tacit.read.folder import is_mask, is_run, read_grades, read_labels, unpack
+from tacit.read.series import find_series
+from tacit.read.tree import Tree, find_files
+from tacit.report.track import Bar
+from tacit.run import Run, as_csv, open_run
+from tacit.use.audit_items import Item, SeriesRow, look_at_pictures, look_at_series, look_at_slide, look_at_volume
+from tacit.use.device import prepare_device
+from tacit.use.report_audit import write_audit_report
+from tacit.use.shortcuts import shortcuts_of
+
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "testa": "test", "testb": "test", "val": "val", "validation": "val"}
+FLAT = 1.0  # a picture with a smaller SD of grey levels has no hash to speak of
+MANIFEST = ("path", "sha256", "kind", "patient", "series", "position", "spacing", "keep", "reason")
+IMAGES = ("path", "kind", "patient", "label", "split", "height", "width", "grey_mean", "grey_sd", "contrast", *NAMES)
+SERIES = ("series", "patient", "slices", "missing", "duplicate", "foreign", "shuffled", "spacing_mm", "spacing_uneven", "tilt_deg", "kind", "words")
+PAIRS = ("a", "b", "distance", "same_class", "same_split")
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit came to."""
+
+    folder: Path
+    files: int
+    kept: int
+    failed: int
+    series: int
+    near_pairs: int
+    reasons: dict[str, int]  # first word of the reason → files
+
+
+def audit(
+    source: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    near: int = 5,
+    keep_identifiers: bool = False,
+    salt: str | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    overwrite: bool = False,
+) -> AuditResult:
+    """Looks through a folder (or file, or zip) of pictures, DICOM, NIfTI, MetaImage and slides and writes what it finds to OUT.
+
+    labels: CSV with a class for each file, patient or series (else the names of class folders) · near: Hamming distance of
+    perception hashes up to which two pictures are near twins · salt: makes pseudonyms repeatable; else new ones each time.
+    Raises TacitError; one file's failure is a row of failures.csv.
+    """
+    place = Path(source)
+    if not 0 <= near <= 16:
+        raise UsageError(f"--near {near}: expected a number of bits from 0 to 16")
+    prepare_device("cpu", threads)
+    settings = {"audit": {"input": str(source), "labels": str(labels) if labels else None, "near": near, "keep_identifiers": keep_identifiers, "seed": seed}}
+    if not place.exists():
+        raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
+    if overwrite and Path(out).resolve() == place.resolve():
+        raise UsageError("OUT is the folder to be audited; nothing is written there: give another OUT")
+    command = f"tacit audit {source} -o {out}" + (f" --labels {labels}" if labels else "")
+    with open_run(out, command=command, settings=settings, overwrite=overwrite) as run:
+        tree = _tree(place, run)
+        classes = ClassImages()
+        grouped = _Labels(place, labels)
+        items, rows = _look(tree, run, grouped, classes)
+        if not any(item.keep for item in items):
+            raise InputError(_nothing(place, tree, run))
+        _hash_files(items)
+        _repeated_files(items)
+        pairs = _twins(items, near)
+        shortcuts = shortcuts_of(items, seed)
+        _pseudonyms(items, rows, salt or secrets.token_hex(16), keep_identifiers)
+        _write_tables(run, items, rows, pairs)
+        result = _result(Path(out), run, items, rows, pairs)
+        run.record |= {"files": result.files, "kept": result.kept, "series": result.series, "near_pairs": result.near_pairs, "reasons": result.reasons}
+        write_audit_report(run, result, items, rows, pairs, classes, shortcuts, settings)
+    return result
+
+
+def _tree(place: Path, run: Run) -> Tree:
+    if place.suffix.lower() == ".zip":
+        place = unpack(place, run.folder / "input")
+    tree = find_files(place)
+    for problem in tree.problems:
+        run.fail(problem.path, problem)
+    return tree
+
+
+def _nothing(place: Path, tree: Tree, run: Run) -> str:
+    if run.failures:
+        return f"nothing in {place} can be used; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}"
+    return f"nothing in {place} is a picture, DICOM file, volume or slide ({len(tree.files)} other files)"
+
+
+def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[list[Item], list[SeriesRow]]:
+    """Every file once, pictures folder by folder, DICOM series by series."""
+    items: list[Item] = []
+    rows: list[SeriesRow] = []
+
+    def see(path: str, grey: np.ndarray) -> None:
+        label = labels.of_file(Path(path))
+        if label:
+            classes.add(label, grey)
+
+    with Bar("looking") as bar:
+        done, total = 0, len(tree.files)
+
+        def took(found: list[Item], row: SeriesRow | None, files: int) -> None:
+            nonlocal done
+            items.extend(found)
+            rows.extend([row] if row else [])
+            done += files
+            bar.advance(min(done, total), total)
+
+        folders: dict[Path, list[Path]] = defaultdict(list)
+        for path, kind in tree.files:
+            if kind == "picture" and not is_mask(path):
+                folders[path.parent].append(path)
+            elif kind == "picture":
+                took([Item(path, "mask", keep=False, reason="an annotation, not an image")], None, 1)
+            elif kind in ("table", "other", "zip", "empty"):
+                words = {"table": "a table or text", "zip": "a zip inside the folder: unpack it", "empty": "an empty file (0 bytes)"}.get(kind, "no image that is known here")
+                took([Item(path, kind, keep=False, reason=words)], None, 1)
+                if kind == "empty":
+                    run.fail(path, ReadError(path, "the file is empty (0 bytes)"))
+        for folder, files in folders.items():
+            if any(is_run(f) for f in (folder, folder.parent)):
+                took([Item(p, "answer", keep=False, reason="an answer of an earlier run") for p in files], None, len(files))
+            else:
+                took(*look_at_pictures(files, see, run.fail), len(files))
+        for path in tree.of("volume"):
+            took(*look_at_volume(path, see, run.fail), 1)
+        for path in tree.of("slide"):
+            took([look_at_slide(path, run.fail)], None, 1)
+        slices, errors = read_headers(tree.of("dicom"))
+        for error in errors:
+            run.fail(error.path, error)
+            took([Item(Path(str(error.path)), "dicom", keep=False, reason=error.reason)], None, 1)
+        for series in find_series(slices) if slices else []:
+            took(*look_at_series(series, see, run.fail), len(series.slices))
+    labels.fill(items)
+    return items, rows
+
+
+class _Labels:
+    """Class, patient and split of each item: from a table, from Grade.csv, or from the names of folders."""
+
+    def __init__(self, place: Path, table: str | Path | None) -> None:
+        self.place = place if place.is_dir() else place.parent
+        self.table = read_labels(Path(table)) if table else {}
+        grades = read_grades(self.place) if self.place.is_dir() else None
+        self.grades = {} if grades is None else {r["name"]: (r["patient"] or "", r["label"] or "") for _, r in grades.iterrows()}
+        names = [p.name for p in sorted(self.place.iterdir()) if p.is_dir() and not p.name.startswith(".")] if self.place.is_dir() else []
+        self.classes = set(names) if 2 <= len(names) <= 20 and not table and not any(n.lower() in SPLITS for n in names) else set()
+
+    def of_file(self, path: Path) -> str:
+        """The class of a file, "" where unknown."""
+        for key in (path.name, path.stem, path.parent.name):
+            if key in self.table:
+                return self.table[key]
+        if path.stem in self.grades:
+            return self.grades[path.stem][1]
+        first = path.relative_to(self.place).parts[0] if path.is_relative_to(self.place) else ""
+        return first if first in self.classes else ""
+
+    def fill(self, items: list[Item]) -> None:
+        """Puts label, split and, where a table knows it, patient into the items. Class folders need two that hold images."""
+        for item in items:
+            item.label = self.of_file(item.path) or self.table.get(item.patient, "") or self.table.get(item.series, "")
+            item.patient = item.patient or self.grades.get(item.path.stem, ("", ""))[0]
+            parts = item.path.relative_to(self.place).parts[:-1] if item.path.is_relative_to(self.place) else ()
+            item.split = next((SPLITS[p.lower()] for p in parts if p.lower() in SPLITS), "")
+        if self.classes and len({item.label for item in items if item.keep and item.label}) < 2:
+            for item in items:
+                item.label = ""
+
+
+def _hash_files(items: list[Item]) -> None:
+    with Bar("hashing") as bar:
+        digests: dict[Path, str] = {}
+        for index, item in enumerate(items):
+            if item.path not in digests:
+                try:
+                    digests[item.path] = sha256(item.path)
+                except OSError:
+                    digests[item.path] = "unreadable"
+            item.facts["sha256"] = digests[item.path]
+            bar.advance(index + 1, len(items))
+
+
+def _repeated_files(items: list[Item]) -> None:
+    """Pictures, volumes and slides whose bytes were there before; slices of a series are judged in their series."""
+    first: dict[str | float, Item] = {}
+    for item in items:
+        digest = item.facts["sha256"]
+        if not item.keep or digest == "unreadable" or item.kind not in ("picture", "volume", "slide"):
+            continue
+        if digest in first:
+            item.note(f"duplicate: the same bytes as {first[digest].path.name}", keep=False)
+        else:
+            first[digest] = item
+
+
+def _twins(items: list[Item], near: int) -> list[tuple[Any, ...]]:
+    """Near twins among pictures and volumes, and one slice a series: (a, b, distance, same class, same split); slices of one series are no pair."""
+    series: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.keep and item.series and item.kind != "volume" and "phash" in item.facts:
+            series[item.series].append(item)
+    chosen = [members[len(members) // 2] for members in series.values()]
+    chosen += [i for i in items if "phash" in i.facts and (not i.series or i.kind == "volume")]
+    chosen = [i for i in chosen if float(i.facts["grey_sd"]) > FLAT]
+    codes = np.array([int(i.facts["phash"]) for i in chosen], np.uint64)
+    found = []
+    for (a, b), distance in zip(*near_pairs(codes, near), strict=True):
+        x, y = chosen[a], chosen[b]
+        same = ["" if not (p and q) else p == q for p, q in ((x.label, y.label), (x.split, y.split))]
+        found.append((str(x.path), str(y.path), int(distance), *same))
+    return sorted(found, key=lambda row: (row[2], row[0], row[1]))
+
+
+def _pseudonyms(items: list[Item], rows: list[SeriesRow], salt: str, keep_identifiers: bool) -> None:
+    """Patients and series by names that tell nothing: the first digits of a salted SHA-256. Paths stay, as a manifest needs them."""
+    if keep_identifiers:
+        return
+
+    def hidden(kind: str, name: str) -> str:
+        return f"{kind}-{hashlib.sha256(f'{salt} {kind} {name}'.encode()).hexdigest()[:10]}" if name else ""
+
+    for thing in (*items, *rows):
+        thing.patient, thing.series = hidden("patient", thing.patient), hidden("series", thing.series)
+
+
+def _write_tables(run: Run, items: list[Item], rows: list[SeriesRow], pairs: list[tuple[Any, ...]]) -> None:
+    ordered = sorted(items, key=lambda i: (str(i.path.parent), i.series, i.position if i.position is not None else -1.0, str(i.path)))
+    manifest = [
+        (str(i.path.resolve()), i.facts["sha256"], i.kind, i.patient, i.series, "" if i.position is None else i.position, i.spacing, str(i.keep).lower(), i.reason)
+        for i in ordered
+    ]
+    write_atomic(run.folder / "manifest.csv", as_csv(MANIFEST, manifest))
+    seen = [i for i in ordered if "height" in i.facts]
+    for item in seen:
+        item.facts |= {n: as_hex(int(item.facts[n])) for n in NAMES if n in item.facts}
+    images = [(str(i.path), i.kind, i.patient, i.label, i.split, *(i.facts.get(c, "") for c in IMAGES[5:])) for i in seen]
+    write_atomic(run.folder / "tables" / "images.csv", as_csv(IMAGES, images))
+    write_atomic(run.folder / "tables" / "series.csv", as_csv(SERIES, [tuple(_plain(getattr(r, c)) for c in SERIES) for r in rows]))
+    write_atomic(run.folder / "tables" / "pairs.csv", as_csv(PAIRS, pairs))
+
+
+def _plain(value: object) -> object:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else round(value, 4) if isinstance(value, float) else value
+
+
+def _result(out: Path, run: Run, items: list[Item], rows: list[SeriesRow], pairs: list[tuple[Any, ...]]) -> AuditResult:
+    reasons: dict[str, int] = defaultdict(int)
+    for item in items:
+        for reason in item.reason.split("; ") if item.reason else []:
+            reasons[reason.split(":")[0]] += 1
+    failed = len(run.failures)
+    return AuditResult(out, len(items), sum(i.keep for i in items), failed, len(rows), len(pairs), dict(sorted(reasons.items(), key=lambda r: -r[1])))
