@@ -234,6 +234,23 @@ def test_a_slide_cut_short_is_named_not_returned(tmp_path: Path, picture: np.nda
                     slide.region(0, 0, slide.levels[level], level)
 
 
+def test_a_real_slide_cut_anywhere_is_named_or_whole(data: Path, tmp_path: Path) -> None:
+    """Also where a coarse level was lost; a slide that lost only what is never read comes out as it was."""
+    for name in ("CMU-1-Small-Region.svs", "TCGA-CR-7395-01A-01-TS1.svs"):
+        content, named = (data / "slides" / name).read_bytes(), 0
+        with open_slide(data / "slides" / name) as slide:
+            truth = [slide.region(0, 0, shape, level) for level, shape in enumerate(slide.levels)]
+        for share in (0.1, 0.5, 0.7, 0.85, 0.95, 0.9999):
+            (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+            try:
+                with open_slide(tmp_path / name) as slide:
+                    assert len(slide.levels) == len(truth)
+                    assert all(np.array_equal(slide.region(0, 0, t.shape[:2], level), t) for level, t in enumerate(truth))
+            except ReadError:
+                named += 1
+        assert named >= 5
+
+
 def test_flipped_bits_raise_nothing_but_our_own_error(tmp_path: Path, picture: np.ndarray) -> None:
     write_pyramid(tmp_path / "whole.tif", picture[:300, :300], compression="jpeg")
     content = bytearray((tmp_path / "whole.tif").read_bytes())

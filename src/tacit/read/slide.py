@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError
 from tacit.read.picture import mpp_of_tags, read_picture
-from tacit.read.slide_readers import DICOM_SLIDE, DicomReader, OpenSlideReader, PictureReader, Reader, StripReader, nearest, with_direct_tiles
+from tacit.read.slide_readers import DICOM_SLIDE, DIRECT, DicomReader, OpenSlideReader, PictureReader, Reader, StripReader, nearest, with_direct_tiles
 from tacit.read.slide_tiles import CACHE_BYTES, TileReader, direct_levels
 
 MOST_AT_ONCE = 1 << 24  # pixels of a level that are held to be shrunk; more is done in parts
@@ -109,7 +109,7 @@ def open_slide(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Slide:
     if _known_to_openslide(path):
         slide = OpenSlideReader(path)
         try:
-            return Slide(path, with_direct_tiles(slide, direct_levels(path), cache_bytes))
+            return Slide(path, with_direct_tiles(slide, direct_levels(path), cache_bytes) if slide.vendor in DIRECT else slide)
         except ReadError:
             slide.close()
             raise

@@ -178,8 +178,6 @@ class DicomReader:
 
 def with_direct_tiles(slide: OpenSlideReader, pages: Sequence[TiledLevel], cache_bytes: int) -> Reader:
     """The slide with every level decoded directly whose tiles were found, and found to come out as OpenSlide's."""
-    if slide.vendor not in DIRECT:
-        return slide
     tiled = [page for page in pages if not page.strips]
     plans = {i: fit[0] for i, shape in enumerate(slide.levels) if len(fit := [page for page in tiled if page.shape == shape]) == 1}
     tiles = TileReader(slide.path, plans, cache_bytes)

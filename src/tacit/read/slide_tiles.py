@@ -53,17 +53,21 @@ class TiledLevel:
 def direct_levels(path: Path) -> tuple[TiledLevel, ...]:
     """Every page of the TIFF at `path` that can be decoded directly, in file order; none where the file is no such TIFF.
 
-    Raises ReadError where a page's tiles lie beyond the end of the file.
+    Raises ReadError where a page, or tiles of one, lie beyond the end of the file.
     """
     import tifffile
 
     _quiet(tifffile.logger())
     try:
         with tifffile.TiffFile(path) as file:
-            found = [level for page in file.pages if isinstance(page, tifffile.TiffPage) and (level := _level(page)) is not None]
+            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
+            found = [level for page in pages if (level := _level(page)) is not None]
+            lost = _page_after(file, pages[-1].offset) not in {0, *(page.offset for page in pages)}
     except (OSError, ValueError, RuntimeError, struct.error, IndexError, KeyError, TypeError, MemoryError, OverflowError, AttributeError):
         return ()  # whether OpenSlide or Pillow can make more of it, they say themselves
     size = path.stat().st_size
+    if lost:  # OpenSlide opens what is left, with fewer levels
+        raise ReadError(path, f"cut short or damaged: the page after page {len(pages)} cannot be read ({size:,} bytes)", "copy or download it again")
     for level in found:
         beyond = int((level.offsets + level.counts > size).sum())
         if beyond:
@@ -194,6 +198,15 @@ def _ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     green = y + (-34_414 * cb - 71_414 * cr + 50_000) // 100_000
     blue = y + np.sign(cb) * ((177_200 * abs(cb) + 50_000) // 100_000)  # halves away from zero, as OpenSlide's table has it
     return np.stack([red, green, blue], -1).clip(0, 255).astype(np.uint8)
+
+
+def _page_after(file: Any, offset: int) -> int:
+    """Where the page that follows the one at `offset` is said to begin; 0 for none."""
+    form = file.tiff
+    file.filehandle.seek(offset)
+    tags = struct.unpack(form.tagnoformat, file.filehandle.read(form.tagnosize))[0]
+    file.filehandle.seek(offset + form.tagnosize + tags * form.tagsize)
+    return int(struct.unpack(form.offsetformat, file.filehandle.read(form.offsetsize))[0])
 
 
 def _number(page: Any, tag: str, default: int) -> int:
