@@ -26,6 +26,7 @@ CACHE_BYTES = 32 << 20  # decoded tiles kept for the next region; OpenSlide keep
 MOST_TILE_PIXELS = 1 << 26  # a header that claims more for one tile is not believed
 JPEG, APERIO_YCBCR, APERIO_RGB = 7, 33003, 33005  # TIFF compression numbers
 PACKED = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate"}
+TAG_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # of one value, by type
 RGB, YCBCR = 2, 6  # TIFF photometric interpretations
 
 
@@ -62,12 +63,14 @@ def direct_levels(path: Path) -> tuple[TiledLevel, ...]:
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
             found = [level for page in pages if (level := _level(page)) is not None]
-            lost = _page_after(file, pages[-1].offset) not in {0, *(page.offset for page in pages)}
+            tables = [_table(file, page.offset) for page in pages]
     except (OSError, ValueError, RuntimeError, struct.error, IndexError, KeyError, TypeError, MemoryError, OverflowError, AttributeError):
         return ()  # whether OpenSlide or Pillow can make more of it, they say themselves
     size = path.stat().st_size
-    if lost:  # OpenSlide opens what is left, with fewer levels
-        raise ReadError(path, f"cut short or damaged: the page after page {len(pages)} cannot be read ({size:,} bytes)", "copy or download it again")
+    if not pages:
+        return ()
+    if tables[-1][0] not in {0, *(page.offset for page in pages)} or max(end for _, end in tables) > size:  # OpenSlide would open it with fewer levels
+        raise ReadError(path, f"cut short or damaged: a page or its description lies beyond its end at {size:,} bytes", "copy or download it again")
     for level in found:
         beyond = int((level.offsets + level.counts > size).sum())
         if beyond:
@@ -200,13 +203,18 @@ def _ycbcr_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack([red, green, blue], -1).clip(0, 255).astype(np.uint8)
 
 
-def _page_after(file: Any, offset: int) -> int:
-    """Where the page that follows the one at `offset` is said to begin; 0 for none."""
-    form = file.tiff
-    file.filehandle.seek(offset)
-    tags = struct.unpack(form.tagnoformat, file.filehandle.read(form.tagnosize))[0]
-    file.filehandle.seek(offset + form.tagnosize + tags * form.tagsize)
-    return int(struct.unpack(form.offsetformat, file.filehandle.read(form.offsetsize))[0])
+def _table(file: Any, offset: int) -> tuple[int, int]:
+    """Of the page whose table of tags is at `offset`: where the next table is said to be (0: none), and how far its values reach."""
+    form, handle, reach = file.tiff, file.filehandle, 0
+    handle.seek(offset)
+    count = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))[0]
+    for _ in range(count):
+        entry = handle.read(form.tagsize)
+        _, kind, values = struct.unpack(form.byteorder + ("HHQ" if form.is_bigtiff else "HHI"), entry[: -form.offsetsize])
+        length = values * TAG_BYTES.get(kind, 0)
+        if length > form.offsetsize:  # a shorter value stands in the table itself
+            reach = max(reach, struct.unpack(form.offsetformat, entry[-form.offsetsize :])[0] + length)
+    return struct.unpack(form.offsetformat, handle.read(form.offsetsize))[0], reach
 
 
 def _number(page: Any, tag: str, default: int) -> int:
