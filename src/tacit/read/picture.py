@@ -32,7 +32,7 @@ def read_picture(path: Path) -> Image:
         if path.stat().st_size == 0:
             raise ReadError(path, "the file is empty (0 bytes)")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # large pictures are refused below by our own bound; a tag that is passed over is no matter
             with Pillow.open(path) as file:
                 _check(path, file)
                 mpp = _stated_mpp(file)
@@ -113,20 +113,25 @@ def _to_8_bit(values: NDArray) -> tuple[NDArray[np.uint8], str]:
     return np.round(values.astype(np.float64) * (255 / (2**bits - 1))).astype(np.uint8), f"{bits} bits scaled to 8"
 
 
+def mpp_of_tags(description: str, unit: int | None, per_unit: float | None) -> float | None:
+    """µm per pixel by a TIFF's OME-XML or, failing that, its pixels per inch (unit 2) or cm (3); None where it can be no microscope's."""
+    size, named = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description), re.search(r'PhysicalSizeXUnit="([^"]+)"', description)
+    mpp: float | None = None
+    if size and (named is None or named.group(1) in ("µm", "um", "&#181;m")):
+        mpp = float(size.group(1))
+    elif unit in (2, 3) and per_unit:
+        mpp = (25_400.0 if unit == 2 else 10_000.0) / per_unit if per_unit > 0 else None
+    return mpp if mpp and PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None
+
+
 def _stated_mpp(file: Pillow.Image) -> float | None:
     """µm per pixel from OME-XML or the resolution tags, where it can be a microscope's."""
     tags = getattr(file, "tag_v2", {})
     text = str(tags.get(270, "")).encode("latin-1", "ignore").decode("utf-8", "ignore")  # Pillow reads the tag as latin-1
-    size, unit = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', text), re.search(r'PhysicalSizeXUnit="([^"]+)"', text)
-    mpp: float | None = None
-    if size and (unit is None or unit.group(1) in ("µm", "um", "&#181;m")):
-        mpp = float(size.group(1))
-    elif tags.get(296) in (2, 3) and tags.get(282):
-        per_unit = float(tags[282])
-        mpp = (25_400.0 if tags[296] == 2 else 10_000.0) / per_unit if per_unit > 0 else None
-    elif "dpi" in file.info and float(file.info["dpi"][0]) > 0:
-        mpp = 25_400.0 / float(file.info["dpi"][0])
-    return mpp if mpp and PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None
+    if 282 in tags or 270 in tags:
+        return mpp_of_tags(text, tags.get(296), float(tags[282]) if tags.get(282) else None)
+    dpi = float(file.info["dpi"][0]) if "dpi" in file.info else 0.0
+    return mpp_of_tags("", 2, dpi) if dpi > 0 else None
 
 
 def _first_line(error: BaseException) -> str:
