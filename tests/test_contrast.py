@@ -81,7 +81,7 @@ def test_clahe_of_a_volume_is_clahe_of_its_slices_and_of_one_pixel_is_possible()
 
 @pytest.mark.parametrize("bad", [GREY.astype(np.int16), GREY.astype(np.float32), np.zeros((20, 20, 3), np.uint8), np.zeros(20, np.uint8)])
 def test_what_clahe_cannot_take_is_said(bad: np.ndarray) -> None:
-    with pytest.raises(InputError, match="uint8 or uint16|grey plane"):
+    with pytest.raises(InputError, match=r"uint8 or uint16|grey plane"):
         clahe(bad)
 
 

@@ -167,12 +167,12 @@ def _masked_clahe(picture: NDArray, mask: NDArray[np.bool_], clip: float, tiles:
             if levels.size:
                 tables[r, c] = _clipped_table(_histogram(levels, top), clip)
     rows, cols = np.nonzero(mask)
-    levels = picture[rows, cols]
+    level = picture[rows, cols]
     total, weight = np.zeros((2, len(rows)), np.float32)
-    for r, r_share in _neighbours(rows, tall, tiles):
-        for c, c_share in _neighbours(cols, wide, tiles):
-            share = r_share * c_share * filled[r, c]
-            total += share * tables[r, c, levels]
+    for above, r_share in _neighbours(rows, tall, tiles):
+        for beside, c_share in _neighbours(cols, wide, tiles):
+            share = r_share * c_share * filled[above, beside]
+            total += share * tables[above, beside, level]
             weight += share  # a pixel's own tile is never empty, so the sum is at least 1/4
     out = picture.copy()
     out[rows, cols] = np.rint(total / weight).clip(0, top).astype(picture.dtype)
@@ -183,8 +183,8 @@ def _neighbours(position: NDArray, side: int, tiles: int) -> list[tuple[NDArray,
     """The two tiles, along one axis, between whose middles each position lies, with their shares."""
     place = position.astype(np.float32) / side - np.float32(0.5)
     low = np.floor(place).astype(np.int64)
-    share = place - low
-    return [(np.maximum(low, 0), 1 - share), (np.minimum(low + 1, tiles - 1), share)]
+    share = (place - low).astype(np.float32)
+    return [(np.maximum(low, 0), np.float32(1) - share), (np.minimum(low + 1, tiles - 1), share)]
 
 
 def _clipped_table(counts: NDArray[np.int64], clip: float) -> NDArray[np.float32]:
