@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Slice:
     samples: int
     uid: str
     localiser: bool
-    header: dict[str, str]  # what may betray the label: scanner, kernel, date …
+    header: dict[str, str] = field(hash=False, compare=False)  # what may betray the label: scanner, kernel, date …
     offset: int = -1  # of the pixel bytes in the file, -1 where they are compressed
 
     @property

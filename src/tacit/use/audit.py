@@ -140,7 +140,9 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
             elif kind == "picture":
                 took([Item(path, "mask", keep=False, reason="an annotation, not an image")], None, 1)
             elif kind in ("table", "other", "zip", "empty"):
-                words = {"table": "a table or text", "zip": "a zip inside the folder: unpack it", "empty": "an empty file (0 bytes)"}.get(kind, "no image that is known here")
+                words = {"table": "a table or text", "zip": "a zip inside the folder: unpack it", "empty": "an empty file (0 bytes)"}.get(
+                    kind, "no image that is known here"
+                )
                 took([Item(path, kind, keep=False, reason=words)], None, 1)
                 if kind == "empty":
                     run.fail(path, ReadError(path, "the file is empty (0 bytes)"))
@@ -255,7 +257,17 @@ def _pseudonyms(items: list[Item], rows: list[SeriesRow], salt: str, keep_identi
 def _write_tables(run: Run, items: list[Item], rows: list[SeriesRow], pairs: list[tuple[Any, ...]]) -> None:
     ordered = sorted(items, key=lambda i: (str(i.path.parent), i.series, i.position if i.position is not None else -1.0, str(i.path)))
     manifest = [
-        (str(i.path.resolve()), i.facts["sha256"], i.kind, i.patient, i.series, "" if i.position is None else i.position, i.spacing, str(i.keep).lower(), i.reason)
+        (
+            str(i.path.resolve()),
+            i.facts["sha256"],
+            i.kind,
+            i.patient,
+            i.series,
+            "" if i.position is None else i.position,
+            i.spacing,
+            str(i.keep).lower(),
+            i.reason,
+        )
         for i in ordered
     ]
     write_atomic(run.folder / "manifest.csv", as_csv(MANIFEST, manifest))

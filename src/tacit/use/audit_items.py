@@ -281,7 +281,13 @@ def _windowed(values: NDArray, modality: str) -> NDArray[np.uint8]:
 def _facts(shape: Iterable[int], grey: NDArray[np.uint8]) -> dict[str, float | str]:
     size = tuple(shape)
     low, high = np.percentile(grey, [1, 99])
-    return {"height": size[-2], "width": size[-1], "grey_mean": round(float(grey.mean()), 3), "grey_sd": round(float(grey.std()), 3), "contrast": float(high - low)}
+    return {
+        "height": size[-2],
+        "width": size[-1],
+        "grey_mean": round(float(grey.mean()), 3),
+        "grey_sd": round(float(grey.std()), 3),
+        "contrast": float(high - low),
+    }
 
 
 def _words(spacing: tuple[float, ...] | None) -> str:

@@ -46,7 +46,10 @@ def write_audit_report(
         ("series", f"{result.series}, {sum(bool(r.words or r.missing or r.duplicate or r.foreign or r.shuffled) for r in rows)} of them with something wrong"),
         ("classes", ", ".join(f"{k} {n}" for k, n in Counter(i.label for i in items if i.keep and i.label).most_common()) or "not known"),
         ("patients", str(len({i.patient for i in items if i.patient}) or "not known")),
-        ("near twins", f"{result.near_pairs} pairs, {sum(p[4] is False for p in pairs)} of them across splits, {sum(p[3] is False for p in pairs)} across classes"),
+        (
+            "near twins",
+            f"{result.near_pairs} pairs, {sum(p[4] is False for p in pairs)} of them across splits, {sum(p[3] is False for p in pairs)} across classes",
+        ),
         ("took", f"{run.seconds:.0f} s"),
     ]
     galleries = [("Figures", "", [Panel(name.replace("_", " "), embedded(png, "png"), None, CAPTIONS.get(name, "")) for name, png in drawn.items()])]
@@ -168,7 +171,10 @@ def _twin_panels(pairs: list[tuple[Any, ...]]) -> list[Panel]:
         except ReadError:
             continue  # slices and volumes are named in the table
         words = f"{Path(b).name}, {distance} bits apart"
-        panels += [Panel(Path(a).name, embedded(jpeg(shrunk(left, 420)), "jpeg"), None, "is near"), Panel(words, embedded(jpeg(shrunk(right, 420)), "jpeg"), None, "")]
+        panels += [
+            Panel(Path(a).name, embedded(jpeg(shrunk(left, 420)), "jpeg"), None, "is near"),
+            Panel(words, embedded(jpeg(shrunk(right, 420)), "jpeg"), None, ""),
+        ]
         if len(panels) >= 2 * MOST_PAIRS:
             break
     return panels

@@ -18,7 +18,12 @@ def shortcuts_of(items: list[Item], seed: int) -> list[Shortcut]:
     kinds: dict[str, dict[str, list[float | str | None]]] = {
         "header": {name: [_number(c.facts.get(f"header {name}")) for c in cases] for name in HEADER},
         "file times": {"changed": [s[0] for s in stats], "changed time of day": [None if s[0] is None else s[0] % 86400 for s in stats]},
-        "sizes": {"height": _facts(cases, "height"), "width": _facts(cases, "width"), "bytes": [s[1] for s in stats], "spacing": [c.spacing or None for c in cases]},
+        "sizes": {
+            "height": _facts(cases, "height"),
+            "width": _facts(cases, "width"),
+            "bytes": [s[1] for s in stats],
+            "spacing": [c.spacing or None for c in cases],
+        },
         "grey levels": {name: _facts(cases, name) for name in ("grey_mean", "grey_sd", "contrast")},
     }
     found = [shortcut(name, {k: v for k, v in columns.items() if any(x is not None for x in v)}, labels, groups, seed=seed) for name, columns in kinds.items()]
