@@ -34,6 +34,7 @@ from tacit.files import storage_error, write_atomic
 OWN = [
     "images",
     "run.json",
+    "manifest.csv",
     "config.toml",
     "log.txt",
     "metrics.csv",

@@ -65,7 +65,7 @@ def over_time(panels: dict[str, dict[str, list[float]]], unit: str = "days after
     figure = _figure(4.2 * len(panels), 0.9 + 0.35 * max(len(g) for g in panels.values()))
     rng = np.random.default_rng(0)
     for axis, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for row, (group, times) in enumerate(groups.items()):
+        for row, times in enumerate(groups.values()):
             axis.scatter(times, row + 0.25 * rng.uniform(-1, 1, len(times)), s=6, color=COLOURS[row % len(COLOURS)], alpha=0.6, linewidths=0)
         axis.set_yticks(range(len(groups)), list(groups), fontsize=8)
         axis.set_xlabel(unit, fontsize=8)

@@ -16,16 +16,17 @@ p.note, figcaption, small { color: var(--soft); } .warning { background: #fff4e0
 table { border-collapse: collapse; margin: 8px 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; } td.wrap { white-space: normal; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 16px; }
-figure { margin: 0; } .stack { position: relative; line-height: 0; } .stack img { width: 100%; } .stack img + img { position: absolute; inset: 0; }
+figure { margin: 0; } figure.wide { margin: 18px 0; } figure.wide img { max-width: 100%; } .stack { position: relative; line-height: 0; } .stack img { width: 100%; } .stack img + img { position: absolute; inset: 0; }
 #outlines:not(:checked) ~ main .stack img + img { display: none; }
 label.switch { position: sticky; top: 0; background: var(--ground); padding: 6px 0; display: inline-block; z-index: 2; cursor: pointer; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--accent); } pre { background: #f0f3f6; padding: 10px; overflow-x: auto; font-size: 13px; }
 </style></head><body>
 <h1>{{ title }}</h1><p class="note">{{ subtitle }}</p>
 {% for line in warnings %}<div class="warning">{{ line }}</div>{% endfor %}
-<input type="checkbox" id="outlines" checked> <label class="switch" for="outlines">show outlines</label>
+<input type="checkbox" id="outlines" checked{% if not overlays %} hidden{% endif %}> {% if overlays %}<label class="switch" for="outlines">show outlines</label>{% endif %}
 <main>
 <h2>In short</h2><table>{% for key, value in facts %}<tr><th>{{ key }}</th><td class="wrap">{{ value }}</td></tr>{% endfor %}</table>
+{% for panel in figures %}<figure class="wide"><img src="{{ panel.picture }}" alt="{{ panel.name }}"><figcaption><b>{{ panel.name }}</b> {{ panel.caption }}</figcaption></figure>{% endfor %}
 {% for heading, note, panels in galleries if panels %}<h2>{{ heading }}</h2><p class="note">{{ note }}</p>
 <div class="grid">{% for panel in panels %}<figure><div class="stack"><img src="{{ panel.picture }}" alt="{{ panel.name }}">{% if panel.over %}<img src="{{ panel.over }}" alt="outlines">{% endif %}</div>
 <figcaption><b>{{ panel.name }}</b> {{ panel.caption }}</figcaption></figure>{% endfor %}</div>{% endfor %}
@@ -60,8 +61,9 @@ def page(
     settings: str,
     warnings: list[str] | None = None,
     curves: str | None = None,
+    figures: list[Panel] | None = None,
 ) -> str:
-    """The page as text. Everything that is not markup is escaped."""
+    """The page as text. Everything that is not markup is escaped. figures: plots at full width, before the galleries."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True, trim_blocks=False).from_string(TEMPLATE)
@@ -75,4 +77,6 @@ def page(
         settings=settings,
         warnings=warnings or [],
         curves=curves,
+        figures=figures or [],
+        overlays=any(panel.over for _, _, panels in galleries for panel in panels),
     )

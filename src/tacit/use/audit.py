@@ -250,7 +250,8 @@ def _pseudonyms(items: list[Item], rows: list[SeriesRow], salt: str, keep_identi
     def hidden(kind: str, name: str) -> str:
         return f"{kind}-{hashlib.sha256(f'{salt} {kind} {name}'.encode()).hexdigest()[:10]}" if name else ""
 
-    for thing in (*items, *rows):
+    things: list[Item | SeriesRow] = [*items, *rows]
+    for thing in things:
         thing.patient, thing.series = hidden("patient", thing.patient), hidden("series", thing.series)
 
 

@@ -8,6 +8,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+
 from tacit.config import to_toml
 from tacit.errors import ReadError
 from tacit.files import write_atomic
@@ -15,7 +18,7 @@ from tacit.prepare.explore import ClassImages, Shortcut
 from tacit.read.picture import read_picture
 from tacit.report import figures
 from tacit.report.page import Panel, page
-from tacit.report.picture import embedded, jpeg, shrunk
+from tacit.report.picture import embedded, jpeg
 from tacit.run import Run
 from tacit.use.audit_items import Item, SeriesRow
 
@@ -52,8 +55,8 @@ def write_audit_report(
         ),
         ("took", f"{run.seconds:.0f} s"),
     ]
-    galleries = [("Figures", "", [Panel(name.replace("_", " "), embedded(png, "png"), None, CAPTIONS.get(name, "")) for name, png in drawn.items()])]
-    galleries.append(("Near twins", "The most alike first; both pictures of a pair side by side.", _twin_panels(pairs)))
+    plots = [Panel(name.replace("_", " "), embedded(png, "png"), None, CAPTIONS[name]) for name, png in drawn.items()]
+    galleries = [("Near twins", "The most alike first; both pictures of a pair side by side.", _twin_panels(pairs))]
     tables = [
         ("What was found", "How often each reason stands in manifest.csv.", ["reason", "files"], [[k, v] for k, v in result.reasons.items()]),
         (
@@ -74,6 +77,7 @@ def write_audit_report(
         title="Audit",
         subtitle=run.record["command"],
         facts=facts,
+        figures=plots,
         galleries=galleries,
         tables=[t for t in tables if t[3]],
         failures=run.failures,
@@ -98,14 +102,18 @@ def _warnings(rows: list[SeriesRow], pairs: list[tuple[Any, ...]], shortcuts: li
     ]
     across = sum(p[4] is False for p in pairs)
     if across:
-        found.append(f"{across} near twins lie in two splits: a test on such pictures tests memory. tables/pairs.csv names them.")
+        found.append(f"{across} {_pairs(across)} of near twins lie in two splits: a test on such pictures tests memory. tables/pairs.csv names them.")
     odd = sum(p[3] is False for p in pairs)
     if odd:
-        found.append(f"{odd} near twins carry different classes: one of each two labels may be wrong.")
+        found.append(f"{odd} {_pairs(odd)} of near twins carry different classes: one of each two labels may be wrong.")
     broken = [r for r in rows if r.missing or r.foreign or r.duplicate]
     if broken:
         found.append(f"{len(broken)} of {len(rows)} series have missing, foreign or duplicate slices.")
     return found
+
+
+def _pairs(count: int) -> str:
+    return "pair" if count == 1 else "pairs"
 
 
 def _number(value: float | None) -> str:
@@ -170,11 +178,9 @@ def _twin_panels(pairs: list[tuple[Any, ...]]) -> list[Panel]:
             left, right = (read_picture(Path(p)).pixels for p in (a, b))
         except ReadError:
             continue  # slices and volumes are named in the table
-        words = f"{Path(b).name}, {distance} bits apart"
-        panels += [
-            Panel(Path(a).name, embedded(jpeg(shrunk(left, 420)), "jpeg"), None, "is near"),
-            Panel(words, embedded(jpeg(shrunk(right, 420)), "jpeg"), None, ""),
-        ]
-        if len(panels) >= 2 * MOST_PAIRS:
+        size = (left.shape[1] * 320 // left.shape[0], 320)
+        both = np.hstack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (left, right)])
+        panels.append(Panel(f"{Path(a).name} and {Path(b).name}", embedded(jpeg(both), "jpeg"), None, f"{distance} of 64 bits apart"))
+        if len(panels) >= MOST_PAIRS:
             break
     return panels
