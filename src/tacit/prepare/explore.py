@@ -66,16 +66,20 @@ def shortcut(name: str, columns: dict[str, list[float | str | None]], labels: li
     """Cross-validated AUC of predicting `labels` from `columns` (name → one value a case) alone; None where there is too little to say.
 
     Numbers are ranked, words one-hot; logistic regression and, in the same folds, a small forest: the better one counts, as an alarm
-    should miss nothing. Groups (patients) are never split.
+    should miss nothing. Groups (patients) are never split; classes of fewer than five cases or of one group are left out.
     """
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold
 
-    classes, y = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(y)
-    per_class = [len({g for g, k in zip(groups, y, strict=True) if k == c}) for c in range(len(classes))]
-    if len(classes) < 2 or sizes.min() < LEAST_A_CLASS or min(per_class) < 2:
+    members = {c: [i for i, label in enumerate(labels) if label == c] for c in sorted(set(labels))}
+    members = {c: m for c, m in members.items() if len(m) >= LEAST_A_CLASS and len({groups[i] for i in m}) > 1}
+    if len(members) < 2:
         return None
+    rows = sorted(i for m in members.values() for i in m)
+    columns = {k: [v[i] for i in rows] for k, v in columns.items()}
+    groups = [groups[i] for i in rows]
+    classes, y = np.unique([labels[i] for i in rows], return_inverse=True)
+    per_class = [len({groups[k] for k in np.flatnonzero(y == c)}) for c in range(len(classes))]
     x, used = _table(columns)
     if x.shape[1] == 0:
         return None

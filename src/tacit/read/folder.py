@@ -138,7 +138,8 @@ def _printable(path: Path) -> bool:
     return True
 
 
-def _from_list(path: Path) -> Cases:
+def read_list(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet list or an audit's manifest with a column `path`; rows that say keep=false are left out. Raises InputError."""
     import pandas as pd
 
     try:
@@ -150,7 +151,20 @@ def _from_list(path: Path) -> Cases:
         raise InputError(f"the list {path} needs a column 'path' with at least one row; it has {list(table.columns)}")
     if "keep" in table.columns:
         table = table[table["keep"].astype(str).str.lower().isin(("1", "true", "yes"))]
-    paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table[column].astype(str))]
+        if table.empty:
+            raise InputError(f"the list {path} keeps no row: its column 'keep' is false throughout")
+    return table.rename(columns={column: "path"})
+
+
+def _from_list(path: Path) -> Cases:
+    import pandas as pd
+
+    table = read_list(path)
+    if "kind" in table.columns:  # a manifest: this job takes its pictures
+        table = table[table["kind"] == "picture"]
+        if table.empty:
+            raise InputError(f"the manifest {path} holds no pictures that are kept")
+    paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))]
     if "mpp" in table:
         numbers = pd.to_numeric(table["mpp"], errors="coerce")
         wrong = table["mpp"].notna() & ~((numbers > 0.01) & (numbers < 100))

@@ -60,15 +60,18 @@ def histograms(groups: dict[str, dict[str, list[float]]], *, most: int = 8) -> b
     return _png(figure)
 
 
-def over_time(panels: dict[str, dict[str, list[float]]], unit: str = "days after the first") -> bytes:
-    """One panel a kind of time, one line of points a group: where groups lie apart, time tells them."""
+def over_time(panels: dict[str, dict[str, list[float]]]) -> bytes:
+    """One panel a kind of time, one line of points a group: where groups lie apart, time tells them. Times are days after the first."""
     figure = _figure(4.2 * len(panels), 0.9 + 0.35 * max(len(g) for g in panels.values()))
     rng = np.random.default_rng(0)
     for axis, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for row, times in enumerate(groups.values()):
+        span = max(max(times) for times in groups.values())
+        factor, unit = next(((f, u) for f, u in ((1, "days"), (24, "hours"), (1440, "minutes")) if span * f > 2), (86400, "seconds"))
+        for row, days in enumerate(groups.values()):
+            times = factor * np.asarray(days)
             axis.scatter(times, row + 0.25 * rng.uniform(-1, 1, len(times)), s=6, color=COLOURS[row % len(COLOURS)], alpha=0.6, linewidths=0)
         axis.set_yticks(range(len(groups)), list(groups), fontsize=8)
-        axis.set_xlabel(unit, fontsize=8)
+        axis.set_xlabel(f"{unit} after the first", fontsize=8)
         axis.set_title(title, fontsize=9)
         axis.set_ylim(-0.6, len(groups) - 0.4)
         _bare(axis)

@@ -1,0 +1,97 @@
+"""INPUT → volumes, one at a time: DICOM series, NIfTI and MetaImage files, whatever lies in a folder; what fails is listed and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tacit.errors import InputError, ReadError
+from tacit.image import Image
+from tacit.read.dicom import read_headers
+from tacit.read.folder import unpack
+from tacit.read.nifti import is_volume, read_volume
+from tacit.read.series import Series, find_series
+from tacit.read.tree import find_files
+from tacit.read.volume import Gaps, read_series
+from tacit.run import Run
+
+
+@dataclass(frozen=True)
+class Found:
+    """A volume by name that can be read when it is wanted. paths: the files that it is made of."""
+
+    name: str  # unique, safe as a file name
+    paths: tuple[Path, ...]
+    read: Callable[[], Image]
+
+
+def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse") -> list[Found]:
+    """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true). Raises InputError where there is none."""
+    place, kept = Path(source), None
+    if place.suffix.lower() == ".zip":
+        place = unpack(place, run.folder / "input")
+    if place.suffix.lower() in (".csv", ".parquet"):
+        kept = _listed(place)
+        volumes, dicoms = [p for p in kept if is_volume(p)], [p for p in kept if not is_volume(p)]
+    else:
+        tree = find_files(place)
+        for problem in tree.problems:
+            run.fail(problem.path, problem)
+        volumes, dicoms = tree.of("volume"), tree.of("dicom")
+    slices, errors = read_headers(dicoms)
+    for error in errors:
+        run.fail(error.path, error)
+    found = [Found(_stem(p), (p,), lambda p=p: read_volume(p)) for p in volumes]  # type: ignore[misc]
+    found += [_of_series(s, gaps) for s in (find_series(slices) if slices else []) if len(s.slices) > 1]
+    if not found:
+        reason = f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
+        raise InputError(f"no volume in {source}: wanted are DICOM series, .nii, .nii.gz, .mha or .mhd{reason}")
+    return _named(found)
+
+
+def each_volume(found: list[Found], run: Run, told: Callable[[int, int], None]) -> Iterator[tuple[Found, Image]]:
+    """The volumes in turn; one that cannot be read becomes a failure."""
+    for index, one in enumerate(found):
+        told(index, len(found))
+        try:
+            image = one.read()
+        except ReadError as error:
+            run.fail(error.path, error)
+            continue
+        except InputError as error:
+            words, _, remedy = str(error).rpartition("; ")
+            run.fail(one.paths[0].parent, ReadError(one.paths[0].parent, words or str(error), remedy or "repair the series"))
+            continue
+        if image.pixels.dtype not in (np.int16, np.int32, np.float32):
+            image = replace(image, pixels=image.pixels.astype(np.int16 if image.pixels.dtype.kind in "iu" else np.float32))
+        yield one, image
+
+
+def _of_series(series: Series, gaps: Gaps) -> Found:
+    first = series.slices[0]
+    return Found(_stem(first.path.parent) or "series", tuple(s.path for s in series.slices), lambda: read_series(series, gaps=gaps))
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".nii.gz", ".nii", ".mha", ".mhd"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _named(found: list[Found]) -> list[Found]:
+    names = [f.name for f in found]
+    return [replace(f, name=f"{f.name}-{names[: i + 1].count(f.name)}") if names.count(f.name) > 1 else f for i, f in enumerate(found)]
+
+
+def _listed(path: Path) -> list[Path]:
+    from tacit.read.folder import read_list
+
+    table = read_list(path)
+    if "kind" in table.columns:  # a manifest: this job takes its volumes and DICOM files
+        table = table[table["kind"].isin(("volume", "dicom"))]
+    return list(dict.fromkeys(p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))))
