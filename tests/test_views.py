@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
@@ -26,6 +27,7 @@ from tacit.prepare.views import (
     draw_view,
     normalised,
     normalised_views,
+    read_draw,
     to_picture,
     to_view,
     undo,
@@ -150,8 +152,8 @@ def test_draws_have_torchvisions_distribution() -> None:
 
 def test_a_draw_replays_and_survives_being_written_down() -> None:
     for draw in draws("histology", 10):
-        again = ViewDraw(**asdict(draw))
-        assert (apply(TISSUE, again) == apply(TISSUE, draw)).all()
+        again = read_draw(json.loads(json.dumps(asdict(draw))))
+        assert again == draw and (apply(TISSUE, again) == apply(TISSUE, draw)).all()
     assert list(draws("byol", 5)) == list(draws("byol", 5)) and len(set(draws("byol", 20))) == 20
 
 
@@ -199,6 +201,13 @@ def test_a_coarse_map_covers_the_same_crop() -> None:
     coarse = np.arange(4).reshape(2, 2)
     back, valid = undo(coarse, draw)
     assert valid[5:25, 10:30].all() and (back[5:15, 10:20] == np.rot90(coarse, -1)[0, 1]).all()
+
+
+def test_a_map_may_have_any_number_of_channels() -> None:
+    draw = ViewDraw((30, 40), 64, (5, 10, 25, 30), flip=True, turns=1)
+    many = np.random.default_rng(0).normal(size=(8, 8, 700)).astype(np.float32)
+    back, _ = undo(many, draw)
+    assert back.shape == (30, 40, 700) and np.allclose(back[..., 650], undo(many[..., 650], draw)[0], atol=1e-6)
 
 
 def test_grey_and_deep_pictures_have_views_too() -> None:

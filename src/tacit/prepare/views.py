@@ -11,9 +11,9 @@ Frames: points are (row, col) with the middle of the first pixel at (0, 0), as e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from tacit.prepare.stain import draw_stain_jitter, stain_matrix
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _NORMALISING = np.column_stack([np.diag(1 / np.array(IMAGENET_SD)), -np.array(IMAGENET_MEAN) / IMAGENET_SD]).astype(np.float32)
 _ROTATIONS = (-1, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+MOST_CHANNELS = 64  # OpenCV's limit is 128
 TRIES = 10  # crops that are drawn before the largest one in the middle is taken, as torchvision does
 
 
@@ -89,6 +90,11 @@ class ViewDraw:
         (h, w), (top, left, bottom, right) = self.shape, self.box
         if not (0 <= top < bottom <= h and 0 <= left < right <= w and self.size >= 1 and self.turns in range(4)):
             raise InputError(f"a view of {self.size} px, turns {self.turns}, box {self.box} does not fit a picture of {h}×{w}")
+
+
+def read_draw(record: Mapping[str, Any]) -> ViewDraw:
+    """The draw that `dataclasses.asdict` made a record of, also after JSON, which turns tuples into lists."""
+    return ViewDraw(**{name: _as_tuples(value) for name, value in record.items()})
 
 
 def draw_view(rng: np.random.Generator, shape: tuple[int, int], config: ViewConfig = ViewConfig()) -> ViewDraw:
@@ -197,13 +203,17 @@ def undo(values: NDArray, draw: ViewDraw) -> tuple[NDArray, NDArray[np.bool_]]:
     height, width = bottom - top, right - left
     if np.issubdtype(values.dtype, np.floating):
         kind = np.float64 if values.dtype == np.float64 else np.float32
-        fitted = cv2.resize(upright.astype(kind), (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, *values.shape[2:])
+        fitted = _bilinear(upright.astype(kind), (height, width))
     else:
         fitted = upright[_nearest(height, len(values))[:, None], _nearest(width, len(values))]
     out = np.zeros((*draw.shape, *values.shape[2:]), fitted.dtype)
     valid = np.zeros(draw.shape, bool)
     out[top:bottom, left:right], valid[top:bottom, left:right] = fitted, True
     return out, valid
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _draw_box(rng: np.random.Generator, h: int, w: int, config: ViewConfig) -> tuple[int, int, int, int]:
@@ -265,11 +275,22 @@ def _levels(x: NDArray, kind: np.dtype) -> NDArray[np.float32]:
 
 def _placed(x: NDArray, draw: ViewDraw) -> NDArray:
     """Mirrored, then turned."""
-    if x.dtype in (np.uint8, np.float32) and x.ndim <= 3 and x.flags.c_contiguous:  # OpenCV is ten times as fast as a reversed copy
+    if x.dtype in (np.uint8, np.float32) and x.ndim <= 3 and x.flags.c_contiguous:  # several times as fast as a reversed copy
         x = np.asarray(cv2.flip(x, 1)).reshape(x.shape) if draw.flip else x
         return np.asarray(cv2.rotate(x, _ROTATIONS[draw.turns])).reshape(x.shape) if draw.turns else x
     x = x[:, ::-1] if draw.flip else x
     return np.ascontiguousarray(np.rot90(x, draw.turns) if draw.turns else x)
+
+
+def _bilinear(values: NDArray, size: tuple[int, int]) -> NDArray:
+    """values (n, n[, c]) at `size`, without antialiasing; OpenCV takes a limited number of channels at a time."""
+    if values.ndim == 2:
+        return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR))
+    out = np.empty((*size, values.shape[2]), values.dtype)
+    for first in range(0, values.shape[2], MOST_CHANNELS):
+        block = np.ascontiguousarray(values[..., first : first + MOST_CHANNELS])
+        out[..., first : first + MOST_CHANNELS] = cv2.resize(block, size[::-1], interpolation=cv2.INTER_LINEAR).reshape(*size, -1)
+    return out
 
 
 def _nearest(count: int, source: int) -> NDArray[np.int64]:
