@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tacit.config import Config
 from tacit.learn.methods import METHODS
+from tacit.prepare.lung import LungConfig
 from tacit.use.instances import InstancesConfig
 
 PLACE = Path(__file__).with_name("settings.md")
@@ -51,12 +52,9 @@ def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
-    return (
-        text
-        + "\n## Separating glands, any method\n\n| setting | default | meaning |\n|---|---|---|\n"
-        + "\n".join(rows(InstancesConfig(), "instances."))
-        + "\n"
-    )
+    for heading, config, prefix in (("Separating glands, any method", InstancesConfig(), "instances."), ("`tacit lungs`", LungConfig(), "")):
+        text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
+    return text
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tacit
 from tacit.cli import app
 from tacit.config import Config
 from tacit.learn.methods import METHODS
+from tacit.prepare.lung import LungConfig
 from tacit.use.instances import InstancesConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,10 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    assert tacit.__all__ == ["Cases", "Image", "TacitError", "__version__", "compare", "draw", "evaluate", "find_cases", "read_picture", "segment"]
+    kept = (
+        "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs lungs open_slide prepare_images read_picture read_volume segment"
+    )
+    assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'sgment'"):
@@ -126,6 +130,7 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
+    missing += [f for f in fields(LungConfig) if f"`{f}`" not in text]
     assert missing == []
 
 

@@ -6,6 +6,8 @@
     tacit.segment("folder", out="out")                      # learns on the folder, writes its masks
     tacit.segment("new", out="out2", model="out")           # applies what was learnt
     tacit.evaluate("out/masks", "truth")["figures"]["miou"]
+    tacit.audit("messy folder", out="looked")               # what is in it, what is wrong with it, a clean manifest
+    tacit.lungs("ct", out="lungs")                          # masks and litres
 
 Research use only, not a medical device.
 """
@@ -21,11 +23,17 @@ _WHERE = {
     "Cases": "tacit.cases",
     "Image": "tacit.image",
     "TacitError": "tacit.errors",
+    "audit": "tacit.use.audit",
     "compare": "tacit.use.compare",
     "draw": "tacit.phantom.tissue",
     "evaluate": "tacit.use.evaluate",
     "find_cases": "tacit.read.folder",
+    "find_lungs": "tacit.prepare.lung",
+    "lungs": "tacit.use.lungs",
+    "open_slide": "tacit.read.slide",
+    "prepare_images": "tacit.use.prepare",  # `tacit prepare`; the bare name is the package of the steps
     "read_picture": "tacit.read.picture",
+    "read_volume": "tacit.read.nifti",
     "segment": "tacit.use.segment",
 }
 __all__ = sorted([*_WHERE, "__version__"])

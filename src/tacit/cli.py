@@ -83,12 +83,7 @@ def segment(
         set=set_,
     )
     print(f"{result.images} images segmented, {result.failed} failed; {result.mpp:.4g} µm per px ({result.mpp_source})")
-    print(f"report: {out / 'report.html'}")
-    if result.failed:
-        print(f"what failed and why: {out / 'failures.csv'}")
-    print(f"next: tacit evaluate {out / 'masks'} TRUTH --task segment" if model else f"next: tacit segment NEW -o OUT --model {out}")
-    if result.failed:
-        raise typer.Exit(SOME_FAILED)
+    _close(out, result.failed, f"tacit evaluate {out / 'masks'} TRUTH --task segment" if model else f"tacit segment NEW -o OUT --model {out}")
 
 
 @app.command()
@@ -132,6 +127,77 @@ def compare(
 
     rows = run(runs)
     print(json.dumps(rows, indent=1) if as_json else printed(rows))
+
+
+@app.command()
+def audit(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of anything (pictures, DICOM, NIfTI, slides), a file or a zip.")],
+    out: Out,
+    labels: Annotated[Optional[Path], typer.Option(help="CSV case,class: classes of files, cases, series or patients.")] = None,  # noqa: UP045
+    near: Annotated[int, typer.Option(help="Bits (of 64) by which the hashes of near twins may differ.")] = 5,
+    keep_identifiers: Annotated[bool, typer.Option("--keep-identifiers", help="Write patients and series as they are, not as pseudonyms.")] = False,
+    salt: Annotated[Optional[str], typer.Option(help="Makes pseudonyms repeatable; keep it secret.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Say what is in a folder and what is wrong with it, and write a clean manifest. Nothing is deleted or changed in place."""
+    from tacit.use.audit import audit as run
+
+    result = run(source, out, labels=labels, near=near, keep_identifiers=keep_identifiers, salt=salt, seed=seed, threads=threads, overwrite=overwrite)
+    print(f"{result.files} files, {result.kept} kept, {result.series} series, {result.near_pairs} pairs of near twins, {result.failed} failed")
+    for reason, count in result.reasons.items():
+        print(f"  {count:>6}  {reason}")
+    _close(out, result.failed, f"tacit segment {out / 'manifest.csv'} -o OUT")
+
+
+@app.command()
+def lungs(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A CT volume, a folder of volumes or DICOM trees, a zip, or an audit's manifest.")],
+    out: Out,
+    gaps: Annotated[str, typer.Option(help="Series with missing or uneven slices: refuse, tolerate or interpolate.")] = "refuse",
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set_: Setting = None,
+) -> None:
+    """Find the lungs of chest CTs: NIfTI masks (1 right, 2 left), litres, pictures."""
+    from tacit.use.lungs import lungs as run
+
+    result = run(source, out, gaps=gaps, threads=threads, overwrite=overwrite, config=config, set=set_)  # type: ignore[arg-type]
+    for name, litres in result.litres.items():
+        print(f"{name:<32} {litres:.2f} L")
+    _close(out, result.failed, f"tacit prepare {source} -o OUT --steps covnet")
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Pictures or volumes: a file, folder, glob, zip, list or manifest.")],
+    out: Out,
+    steps: Annotated[str, typer.Option(help="A recipe, e.g. canonical,spacing=1,window=-500:1500,he+clahe; see docs/prepare.md.")],
+    target: Annotated[Optional[Path], typer.Option(help="Whose colours reinhard and macenko bring to; else INPUT's own.")] = None,  # noqa: UP045
+    mpp: Annotated[Optional[float], typer.Option(help="Micrometres per pixel of pictures that do not state it.")] = None,  # noqa: UP045
+    gaps: Annotated[str, typer.Option(help="Series with missing or uneven slices: refuse, tolerate or interpolate.")] = "refuse",
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write images after a recipe of steps: window, contrast, stains, spacing, lungs … Each keeps the history of what was done."""
+    from tacit.use.prepare import prepare_images as run
+
+    result = run(source, out, steps=steps, target=target, mpp=mpp, gaps=gaps, threads=threads, overwrite=overwrite)  # type: ignore[arg-type]
+    print(f"{result.written} images written, {result.failed} failed; what was done: {out / 'tables' / 'prepared.csv'}")
+    _close(out, result.failed, f"tacit audit {out / 'images'} -o OUT", report=False)
+
+
+def _close(out: Path, failed: int, following: str, report: bool = True) -> None:
+    """The last lines of a verb, and the exit code when some items failed."""
+    if report:
+        print(f"report: {out / 'report.html'}")
+    if failed:
+        print(f"what failed and why: {out / 'failures.csv'}")
+    print(f"next: {following}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

@@ -27,6 +27,7 @@ from tacit.learn.classical.haematoxylin import Haematoxylin, tidied, with_core
 from tacit.learn.lessons import DataConfig, Lesson, batches
 from tacit.learn.predict import mean_probability
 from tacit.learn.workshop import Workshop
+from tacit.parts.cluster import k_means, nearest, some_pixels
 from tacit.parts.decoder import PspConfig, PspNet
 from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion, mutual_information, total_variation
 from tacit.parts.train import Batch, TrainConfig, fit
@@ -48,7 +49,8 @@ class BorderConfig(Config):
     speck_um2: tuple[float, float] = (38.0, 384.0)  # paper: 100 px, growing to 1000 px with the cover
     hole_um2: float = 5766.0  # paper: 15,000 px
     crowded: float = 0.45  # paper: above this cover the border is eroded first
-    restarts: Count = 8  # of the folder's one net; the one whose border cluster stands out most by the cue is kept
+    restarts: Count = 4  # of the folder's one net; the one whose border cluster stands out most by the cue is kept
+    more_clusters: int = 2  # the folder's net is clustered into up to so many clusters more, judged alike
     prior: bool = True  # fill closed borders: the prior knowledge
 
 
@@ -140,63 +142,54 @@ def responses(net: BorderNet, picture: NDArray[np.uint8]) -> NDArray[np.float32]
 
 def propose(pictures: list[NDArray[np.uint8]], c: BorderConfig, seed: int, *, together: bool, shop: Workshop | None = None) -> list[Proposal]:
     """Borders and filled interiors of the pictures (at `c.um_per_px`), with one net for all or one each."""
-    proposals: list[Proposal] = []
+    proposals = []
     with (shop or Workshop(seed)).bar("border proposals") as bar:
         if together:
-            clearest, borders = -np.inf, []
+            found = []
             for restart in range(c.restarts):
-                clear, found = _borders_of_a_folder(pictures, c, 1000 * seed + restart)
-                if clear > clearest:
-                    clearest, borders = clear, found
+                found.append(_borders_of_a_folder(pictures, c, 1000 * seed + restart))
                 bar.advance(restart + 1, c.restarts)
-            proposals = [clean(border, c) for border in borders]
+            clearest = max(found, key=lambda one: one[0])[1]
+            proposals = [clean(clearest(picture), c) for picture in pictures]
         else:
             for index, picture in enumerate(pictures):
                 r = responses(train_border([picture], c, seed, c.steps), picture)
-                labels = _nearest(r, _k_means(_some(np.random.default_rng([seed, 6]), r, 4000), c.clusters, seed))
+                labels = nearest(r, k_means(some_pixels(np.random.default_rng([seed, 6]), r, 4000), c.clusters, seed))
                 proposals.append(clean(labels == _border_cluster([picture], [labels], c), c))
                 bar.advance(index + 1, len(pictures))
     return proposals
 
 
-def _borders_of_a_folder(pictures: list[NDArray[np.uint8]], c: BorderConfig, seed: int) -> tuple[float, list[NDArray[np.bool_]]]:
-    """One net and one clustering for all pictures: how clearly the border cluster stands out, and where it is.
+def _borders_of_a_folder(pictures: list[NDArray[np.uint8]], c: BorderConfig, seed: int) -> tuple[float, Callable[[NDArray[np.uint8]], NDArray[np.bool_]]]:
+    """One net for all pictures, clustered into `clusters` and more, judged on some: how clear the best border cluster is, and the border of a picture.
 
     Clear: the cue's mean inside less its mean outside, in SDs of the cue over all pixels. No truth.
     """
     net = train_border(pictures, c, seed, c.steps)
     rng = np.random.default_rng([seed, 6])
-    sample = [_some(rng, responses(net, picture), 400) for picture in pictures]
-    centres = _k_means(np.concatenate(sample), c.clusters, seed)
-    clustered = [_nearest(responses(net, p), centres) for p in pictures]
-    border = _border_cluster(pictures, clustered, c)
-    borders = [labels == border for labels in clustered]
-    cue, inside = np.concatenate([_cue(p, c).ravel() for p in pictures]), np.concatenate([b.ravel() for b in borders])
-    return float((cue[inside].mean() - cue[~inside].mean()) / cue.std()) if 0 < inside.mean() < 1 else -np.inf, borders
-
-
-def _some(rng: np.random.Generator, r: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    flat = r.reshape(-1, r.shape[-1])
-    return flat[rng.integers(0, len(flat), count)]
-
-
-def _k_means(points: NDArray[np.float32], k: int, seed: int) -> NDArray[np.float32]:
-    from sklearn.cluster import KMeans
-
-    return np.asarray(KMeans(k, n_init=3, random_state=seed).fit(points).cluster_centers_, np.float32)
-
-
-def _nearest(r: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray((-2 * r @ centres.T + (centres**2).sum(1)).argmin(-1))
+    sample = np.concatenate([some_pixels(rng, responses(net, picture), 400) for picture in pictures])
+    seen = pictures[:: max(len(pictures) // 24, 1)]
+    answers, cue = [responses(net, p) for p in seen], np.concatenate([_cue(p, c).ravel() for p in seen])
+    best, centres, border = -np.inf, sample[:1], 0
+    for clusters in range(c.clusters, c.clusters + c.more_clusters + 1):
+        found = k_means(sample, clusters, seed)
+        clustered = [nearest(r, found) for r in answers]
+        darkest = _border_cluster(seen, clustered, c)
+        inside = np.concatenate([(labels == darkest).ravel() for labels in clustered])
+        clear = float((cue[inside].mean() - cue[~inside].mean()) / cue.std()) if 0 < inside.mean() < 1 else -np.inf
+        if clear > best:
+            best, centres, border = clear, found, darkest
+    return best, lambda picture: nearest(responses(net, picture), centres) == border
 
 
 def _border_cluster(pictures: list[NDArray[np.uint8]], clustered: list[NDArray[np.int64]], c: BorderConfig) -> int:
     """The empirical cue: of the clusters that cover enough, the darkest, by grey or by nuclear stain."""
-    count, dark = np.zeros(c.clusters), np.zeros(c.clusters)
+    clusters = 1 + max(int(labels.max()) for labels in clustered)
+    count, dark = np.zeros(clusters), np.zeros(clusters)
     for picture, labels in zip(pictures, clustered, strict=True):
         value = _cue(picture, c)
-        count += np.bincount(labels.ravel(), minlength=c.clusters)
-        dark += np.bincount(labels.ravel(), weights=value.ravel(), minlength=c.clusters)
+        count += np.bincount(labels.ravel(), minlength=clusters)
+        dark += np.bincount(labels.ravel(), weights=value.ravel(), minlength=clusters)
     mean = np.where(count >= c.least_share * count.sum(), dark / np.maximum(count, 1), -np.inf)
     return int(mean.argmax())
 

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tacit.errors import InputError
+from tacit.read.dicom import read_header
 from tacit.read.folder import find_cases, is_run
+from tacit.read.nifti import read_volume
 from tacit.read.picture import SUFFIXES, read_picture
+from tacit.read.slide import open_slide
+from tacit.read.tree import kind_of
 from tacit.run import PACKAGES, versions
 
 NEEDED = [
@@ -29,6 +33,13 @@ NEEDED = [
     "sklearn",
     "shapely",
     "safetensors",
+    "pydicom",
+    "gdcm",
+    "nibabel",
+    "openslide",
+    "tifffile",
+    "imagecodecs",
+    "imblearn",
     "PIL",
 ]
 
@@ -44,6 +55,9 @@ def describe(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}/run.json is damaged ({error})") from error
         kept = ("command", "status", "images", "ok", "failed", "glands", "mpp", "mpp_source", "seed", "seconds", "warnings")
         return {"kind": "run", **{k: record[k] for k in kept if k in record}}
+    kind = kind_of(path) if path.is_file() else ""
+    if kind in ("volume", "dicom", "slide"):
+        return _DESCRIBE[kind](path)
     if path.is_dir() or path.suffix.lower() not in SUFFIXES:
         with tempfile.TemporaryDirectory() as folder:
             cases = find_cases(path, unpack_to=Path(folder))
@@ -63,6 +77,47 @@ def describe(path: Path) -> dict[str, Any]:
         "um_per_px": f"{image.mpp:.4g} (from the file)" if image.mpp else "not stated by the file; give --mpp, or it is estimated",
         "history": "; ".join(image.history),
     }
+
+
+def _volume(path: Path) -> dict[str, Any]:
+    image = read_volume(path)
+    return {
+        "kind": "volume",
+        "slices_rows_columns": "×".join(map(str, image.shape)),
+        "spacing_mm": "×".join(f"{s:.4g}" for s in image.spacing_mm or ()),
+        "type": str(image.pixels.dtype),
+        "values": f"{image.pixels.min()} … {image.pixels.max()}",
+        "history": "; ".join(image.history),
+    }
+
+
+def _dicom(path: Path) -> dict[str, Any]:
+    """Facts of a DICOM file that tell nothing of the patient."""
+    slices = read_header(path)
+    first = slices[0]
+    return {
+        "kind": "dicom",
+        "frames": len(slices),
+        "height_px": first.shape[0],
+        "width_px": first.shape[1],
+        "spacing_mm": "×".join(f"{s:.4g}" for s in first.spacing) if first.spacing else "not stated",
+        "position_mm": ", ".join(f"{p:.4g}" for p in first.position) if first.position else "not stated",
+        "slope_intercept": f"{first.slope:g}, {first.intercept:g}",
+        "pixels": "compressed" if first.offset < 0 else "uncompressed",
+        **{k: v for k, v in first.header.items() if k not in ("StudyDate", "SeriesTime")},
+    }
+
+
+def _slide(path: Path) -> dict[str, Any]:
+    with open_slide(path) as slide:
+        return {
+            "kind": "slide",
+            "levels": ", ".join(f"{h}×{w}" for h, w in slide.levels),
+            "um_per_px": f"{slide.mpp:.4g} (from the file)" if slide.mpp else "not stated by the file; give --mpp",
+        }
+
+
+_DESCRIBE = {"volume": _volume, "dicom": _dicom, "slide": _slide}
 
 
 def health() -> tuple[dict[str, Any], bool]:

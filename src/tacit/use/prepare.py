@@ -37,7 +37,7 @@ class PrepareResult:
     failed: int
 
 
-def prepare(
+def prepare_images(
     source: str | Path,
     out: str | Path,
     *,
