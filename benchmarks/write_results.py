@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from write_speed import speed
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACE = ROOT / "docs" / "results.md"
@@ -101,6 +103,7 @@ def written() -> str:
         + extra("scale.json", scale)
         + extra("torture.json", torture)
     )
+    text += speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 
@@ -128,8 +131,12 @@ def applying(r: dict[str, Any]) -> str:
 
 
 def scale(r: dict[str, Any]) -> str:
-    rows = "\n".join(f"| {n} | {f['true']:.2f} | {f['estimated']:.3f} | {f['ratio']:.2f} |" for n, f in r["folders"].items())
-    return f"\n## The estimated spacing\n\n`python benchmarks/scale.py`\n\n| folder | true µm per px | estimated | ratio |\n|---|---|---|---|\n{rows}\n"
+    ratios: dict[str, list[float]] = {}
+    for name, f in r["folders"].items():
+        ratios.setdefault(name.split(",")[0], []).append(f["ratio"])
+    rows = "\n".join(f"| {n} | {', '.join(f'{x:.2f}' for x in found)} |" for n, found in ratios.items())
+    head = "\n## The estimated spacing\n\nEstimate over truth, one figure a folder; a drawn folder holds 16 pictures of 400×560 px. `python benchmarks/scale.py`\n\n"
+    return f"{head}| folder, µm per px | estimated / true |\n|---|---|\n{rows}\n"
 
 
 def stages(r: dict[str, Any]) -> str:
