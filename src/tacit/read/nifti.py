@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tacit.errors import ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
+from tacit.read import pages
 
 NIFTI_SUFFIXES, MHA_SUFFIXES = (".nii", ".nii.gz"), (".mha", ".mhd")
 MOST_BYTES = 64 * 2**30  # a header that claims more is damaged
@@ -34,8 +35,9 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def is_volume(path: Path) -> bool:
-    """Whether the name is that of a volume."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES + MHA_SUFFIXES)
+    """Whether a file is a volume: by its name, or a TIFF of several equal pages."""
+    low = path.name.lower()
+    return low.endswith(NIFTI_SUFFIXES + MHA_SUFFIXES) or (low.endswith(pages.SUFFIXES) and pages.is_stack(path))
 
 
 def read_volume(path: Path) -> Image:
@@ -44,8 +46,10 @@ def read_volume(path: Path) -> Image:
     The axes are the file's own, slowest first; `affine` says where they point, and `tacit.prepare.space.canonical` turns them.
     """
     if not is_volume(path):
-        raise UsageError(f"{path} is no volume; known are {', '.join(NIFTI_SUFFIXES + MHA_SUFFIXES)}")
+        raise UsageError(f"{path} is no volume; known are {', '.join(NIFTI_SUFFIXES + MHA_SUFFIXES)} and TIFF files of several equal pages")
     try:
+        if path.name.lower().endswith(pages.SUFFIXES):
+            return pages.read_pages(path)
         return _nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else _metaimage(path)
     except ReadError:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def find_files(source: Path) -> Tree:
     if problems and not found:
         raise InputError(str(problems[0]))
     return Tree(tuple(found), tuple(problems))
+
+
+def listed_files(paths: Iterable[object], folder: Path) -> Tree:
+    """The files that a list names, relative ones from `folder`; those that are not there are problems."""
+    files = [p if p.is_absolute() else folder / p for p in map(Path, map(str, paths))]
+    problems = [ReadError(p, "the list names it, but it is not there", "correct the list") for p in files if not p.is_file()]
+    return Tree(tuple((p, kind_of(p)) for p in files if p.is_file()), tuple(problems))
 
 
 def kind_of(path: Path) -> str:

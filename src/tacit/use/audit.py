@@ -20,9 +20,9 @@ from tacit.prepare.explore import ClassImages
 from tacit.prepare.hashes import NAMES, as_hex
 from tacit.prepare.similar import near_pairs
 from tacit.read.dicom import read_headers
-from tacit.read.folder import is_mask, is_run, read_grades, read_labels, unpack
+from tacit.read.folder import LIST_SUFFIXES, is_mask, is_run, read_grades, read_labels, read_list, unpack
 from tacit.read.series import find_series
-from tacit.read.tree import Tree, find_files
+from tacit.read.tree import Tree, find_files, listed_files
 from tacit.report.track import Bar
 from tacit.run import Run, as_csv, open_run
 from tacit.use.audit_items import Item, SeriesRow, look_at_pictures, look_at_series, look_at_slide, look_at_volume
@@ -31,6 +31,7 @@ from tacit.use.report_audit import write_audit_report
 from tacit.use.shortcuts import shortcuts_of
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "testa": "test", "testb": "test", "val": "val", "validation": "val"}
+LEAST_FOR_OUTLIERS, FAR = 20, 8.0  # pictures of a kind; robust SDs from the median beyond which one is named
 FLAT = 1.0  # a picture with a smaller SD of grey levels has no hash to speak of
 MANIFEST = ("path", "sha256", "kind", "patient", "series", "position", "spacing", "keep", "reason")
 IMAGES = ("path", "kind", "patient", "label", "split", "height", "width", "grey_mean", "grey_sd", "contrast", *NAMES)
@@ -88,6 +89,7 @@ def audit(
             raise InputError(_nothing(place, tree, run))
         _hash_files(items)
         _repeated_files(items)
+        _outliers(items)
         pairs = _twins(items, near)
         shortcuts = shortcuts_of(items, seed)
         _pseudonyms(items, rows, salt or secrets.token_hex(16), keep_identifiers)
@@ -101,7 +103,7 @@ def audit(
 def _tree(place: Path, run: Run) -> Tree:
     if place.suffix.lower() == ".zip":
         place = unpack(place, run.folder / "input")
-    tree = find_files(place)
+    tree = listed_files(read_list(place)["path"], place.parent) if place.suffix.lower() in LIST_SUFFIXES else find_files(place)
     for problem in tree.problems:
         run.fail(problem.path, problem)
     return tree
@@ -155,7 +157,7 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
             took(*look_at_volume(path, see, run.fail), 1)
         for path in tree.of("slide"):
             took([look_at_slide(path, run.fail)], None, 1)
-        slices, errors = read_headers(tree.of("dicom"))
+        slices, errors = read_headers(tree.of("dicom"), told=lambda read, _: bar.advance(done + read // 2, total))
         for error in errors:
             run.fail(error.path, error)
             took([Item(Path(str(error.path)), "dicom", keep=False, reason=error.reason)], None, 1)
@@ -170,7 +172,9 @@ class _Labels:
 
     def __init__(self, place: Path, table: str | Path | None) -> None:
         self.place = place if place.is_dir() else place.parent
-        self.table = read_labels(Path(table)) if table else {}
+        listed = place if place.suffix.lower() in LIST_SUFFIXES else None
+        self.list = {} if listed is None else _columns(listed)
+        self.table = read_labels(Path(table)) if table else {n: row["label"] for n, row in self.list.items() if row["label"]}
         grades = read_grades(self.place) if self.place.is_dir() else None
         self.grades = {} if grades is None else {r["name"]: (r["patient"] or "", r["label"] or "") for _, r in grades.iterrows()}
         names = [p.name for p in sorted(self.place.iterdir()) if p.is_dir() and not p.name.startswith(".")] if self.place.is_dir() else []
@@ -190,12 +194,35 @@ class _Labels:
         """Puts label, split and, where a table knows it, patient into the items. Class folders need two that hold images."""
         for item in items:
             item.label = self.of_file(item.path) or self.table.get(item.patient, "") or self.table.get(item.series, "")
-            item.patient = item.patient or self.grades.get(item.path.stem, ("", ""))[0]
+            row = self.list.get(item.path.name, {})
+            item.patient = item.patient or row.get("patient", "") or self.grades.get(item.path.stem, ("", ""))[0]
             parts = item.path.relative_to(self.place).parts[:-1] if item.path.is_relative_to(self.place) else ()
-            item.split = next((SPLITS[p.lower()] for p in parts if p.lower() in SPLITS), "")
+            item.split = row.get("split", "") or next((SPLITS[p.lower()] for p in parts if p.lower() in SPLITS), "")
         if self.classes and len({item.label for item in items if item.keep and item.label}) < 2:
             for item in items:
                 item.label = ""
+
+
+def _columns(path: Path) -> dict[str, dict[str, str]]:
+    """File name → label, patient and split of a list, "" where it does not say."""
+    table = read_list(path)
+    named = {c: ["" if v != v or v is None else str(v) for v in table[c]] if c in table else [""] * len(table) for c in ("label", "patient", "split")}
+    return {Path(str(p)).name: {c: named[c][i] for c in named} for i, p in enumerate(table["path"])}
+
+
+def _outliers(items: list[Item]) -> None:
+    """Pictures whose grey values lie far from those of the others of their kind; they stay, and are named."""
+    for kind in ("picture", "dicom"):
+        seen = [i for i in items if i.keep and i.kind == kind and "grey_mean" in i.facts]
+        if len(seen) < LEAST_FOR_OUTLIERS:
+            continue
+        for name, words in (("grey_mean", "mean grey value"), ("grey_sd", "SD of grey values"), ("contrast", "contrast")):
+            values = np.array([float(i.facts[name]) for i in seen])
+            middle = float(np.median(values))
+            spread = 1.4826 * float(np.median(np.abs(values - middle))) + 0.02 * abs(middle) + 1e-9
+            for item, value in zip(seen, values, strict=True):
+                if abs(value - middle) > FAR * spread:
+                    item.note(f"outlier: {words} {value:.4g}, typically {middle:.4g}")
 
 
 def _hash_files(items: list[Item]) -> None:
