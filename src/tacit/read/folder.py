@@ -66,7 +66,7 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
     Raises InputError when nothing usable is there.
     """
     path = Path(source)
-    if any(sign in str(source) for sign in "*?[") and not path.exists():
+    if is_pattern(source):
         return _from_files([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], f"the pattern {source}")
     if not path.exists():
         raise InputError(f"{source} does not exist; INPUT is a picture, a folder, a glob in quotes, a zip, or a CSV/Parquet list")
@@ -85,6 +85,11 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of([path])
+
+
+def is_pattern(source: str | Path) -> bool:
+    """Whether a name is a glob and not a file."""
+    return any(sign in str(source) for sign in "*?[") and not Path(source).exists()
 
 
 def is_mask(path: Path, below: Path | None = None) -> bool:

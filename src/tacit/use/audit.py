@@ -5,6 +5,7 @@ find files → look at each once → patients, labels, splits → near twins →
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import secrets
 from collections import defaultdict
@@ -20,7 +21,7 @@ from tacit.prepare.explore import ClassImages
 from tacit.prepare.hashes import NAMES, as_hex
 from tacit.prepare.similar import near_pairs
 from tacit.read.dicom import read_headers
-from tacit.read.folder import LIST_SUFFIXES, is_mask, is_run, read_grades, read_labels, read_list, unpack
+from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, is_run, read_grades, read_labels, read_list, unpack
 from tacit.read.series import find_series
 from tacit.read.tree import Tree, find_files, listed_files
 from tacit.report.track import Bar
@@ -75,7 +76,7 @@ def audit(
         raise UsageError(f"--near {near}: expected a number of bits from 0 to 16")
     prepare_device("cpu", threads)
     settings = {"audit": {"input": str(source), "labels": str(labels) if labels else None, "near": near, "keep_identifiers": keep_identifiers, "seed": seed}}
-    if not place.exists():
+    if not place.exists() and not is_pattern(source):
         raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
     if overwrite and Path(out).resolve() == place.resolve():
         raise UsageError("OUT is the folder to be audited; nothing is written there: give another OUT")
@@ -103,7 +104,10 @@ def audit(
 def _tree(place: Path, run: Run) -> Tree:
     if place.suffix.lower() == ".zip":
         place = unpack(place, run.folder / "input")
-    tree = listed_files(read_list(place)["path"], place.parent) if place.suffix.lower() in LIST_SUFFIXES else find_files(place)
+    if is_pattern(place):
+        tree = listed_files(sorted(glob.glob(str(place), recursive=True)), Path())
+    else:
+        tree = listed_files(read_list(place)["path"], place.parent) if place.suffix.lower() in LIST_SUFFIXES else find_files(place)
     for problem in tree.problems:
         run.fail(problem.path, problem)
     return tree

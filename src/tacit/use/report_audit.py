@@ -134,6 +134,12 @@ def _distributions(items: list[Item]) -> bytes | None:
         for item in seen:
             by_class[item.label].append(float(item.facts[name]))
         panels[words] = dict(sorted(by_class.items()))
+    spaced: dict[str, list[float]] = defaultdict(list)
+    for item in items:
+        if item.keep and item.spacing:
+            spaced[item.label].append(float(item.spacing.split("×")[0]))
+    if spaced:
+        panels["spacing, mm (of slices, or of pixels)"] = dict(sorted(spaced.items()))
     return figures.histograms(panels)
 
 
