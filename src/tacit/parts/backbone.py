@@ -1,0 +1,84 @@
+"""Any timm network as an encoder: pictures in, one feature vector each out; random, from a file, or from timm's hub when asked."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tacit.config import Config
+from tacit.errors import ConfigError, MissingError
+from tacit.parts.decoder import declare_torchvision_operators
+from tacit.parts.weights import load_tensors
+
+
+class BackboneConfig(Config):
+    name: str = "resnet18"  # any timm name
+    weights: str | None = None  # FILE.safetensors, or hub:NAME where a network is allowed (hub: alone = timm's own); None = random
+    group_norm: bool = False  # group norm instead of batch norm: no statistics over the batch, for small batches and many processes
+
+
+class Backbone(nn.Module):
+    """x (b, 3, h, w), normalised as ImageNet is → features (b, f), the mean over places. `width` is f."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        declare_torchvision_operators()
+        import timm
+
+        name, hub = config.name, (config.weights or "").startswith("hub:")
+        wanted = (config.weights or "").removeprefix("hub:") if hub else ""
+        if not timm.is_model(name.split(".")[0]):
+            near = difflib.get_close_matches(name, timm.list_models(), 1)
+            raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
+        try:
+            self.net = timm.create_model(wanted or name, pretrained=hub, num_classes=0, global_pool="avg")
+        except (RuntimeError, OSError, ValueError) as error:
+            raise MissingError(f"--weights {config.weights}: they could not be fetched ({str(error).splitlines()[0]}); give a FILE.safetensors") from error
+        if config.group_norm:
+            _to_group_norm(self.net)
+        if config.weights and not hub:
+            _fill(self.net, Path(config.weights))
+        self.width: int = int(self.net.num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def _fill(net: nn.Module, path: Path) -> None:
+    """Weights of a file into the network; a classifier's last layer in the file is passed by. Raises MissingError or ConfigError."""
+    if not path.is_file():
+        raise MissingError(f"--weights {path}: there is no such file")
+    tensors, _ = load_tensors(path)
+    own = net.state_dict()
+    shared = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
+    if len(shared) < len(own):
+        missing = next(k for k in own if k not in shared)
+        raise ConfigError(f"--weights {path} do not fit this backbone: {len(own) - len(shared)} of {len(own)} tensors are missing or differ, first {missing}")
+    net.load_state_dict(shared)
+
+
+def _to_group_norm(net: nn.Module) -> None:
+    """Every batch norm becomes a group norm of 32 groups, or of the largest number below that divides its channels."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            groups = next(g for g in range(min(32, child.num_features), 0, -1) if child.num_features % g == 0)
+            act = getattr(child, "act", None)  # timm fuses norm and activation in some networks
+            norm: nn.Module = nn.GroupNorm(groups, child.num_features)
+            setattr(net, name, nn.Sequential(norm, act) if isinstance(act, nn.Module) and not isinstance(act, nn.Identity) else norm)
+        else:
+            _to_group_norm(child)
+
+
+@torch.no_grad()
+def spread(features: Tensor) -> dict[str, Tensor]:
+    """Signs of collapse in a batch of embeddings (b, f): `spread` is 1 where L2-normalised embeddings fill the sphere and 0 where they are one
+    point (Chen and He 2021, fig. 2, times √f); `rank` is their effective rank (Roy and Vetterli 2007), at most min(b, f)."""
+    z = nn.functional.normalize(features.detach().float(), dim=1)
+    if not torch.isfinite(z).all():
+        return {"spread": z.new_zeros(()), "rank": z.new_zeros(())}
+    s = torch.linalg.svdvals(z - z.mean(0))
+    p = s / s.sum().clamp_min(1e-12)
+    return {"spread": z.std(0).mean() * z.shape[1] ** 0.5, "rank": torch.exp(-(p * (p + 1e-12).log()).sum())}
