@@ -49,10 +49,10 @@ class ValidUNet(nn.Module):
         return margin(self.config.depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        for side in x.shape[2:]:
-            if side != legal_input(side, self.config.depth):
-                wanted = legal_input(side, self.config.depth)
-                raise InputError(f"a valid U-Net of depth {self.config.depth} cannot take {side} px a side; the next size that fits is {wanted}")
+        for length in x.shape[2:]:
+            fitting = legal_input(length, self.config.depth)
+            if length != fitting:
+                raise InputError(f"a valid U-Net of depth {self.config.depth} cannot take {length} px a side; the next size that fits is {fitting}")
         sides: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else F.max_pool2d(x, 2))
