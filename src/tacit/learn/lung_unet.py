@@ -47,7 +47,8 @@ class LungNetworkConfig(ValidUNetConfig):
 class LungTrainConfig(TrainConfig):
     epochs: Annotated[int, Field(ge=0)] = 5  # an epoch is `steps` batches
     batch: Count = 8  # crops a batch
-    lr: Positive = 1e-2  # peak
+    lr: Positive = 5e-3  # peak
+    average: Share = 0.0  # averaged weights do not fit the running statistics of batch norm after so few steps
     precision: Literal["bf16", "fp32"] = "fp32"
 
 
