@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from pydicom.uid import RLELossless
-from scans import body, write_dicom, write_pictures, write_series
 
 import tacit
+from scans import body, write_dicom, write_pictures, write_series
 from tacit.errors import InputError, UsageError
 from tacit.use.audit import audit
 from tacit.use.lungs import lungs
@@ -45,11 +45,13 @@ def messy(folder: Path) -> Path:
     }  # fmt: skip
     paths = write_series(folder / "a", body(24, 64), **anna)
     paths[11].unlink()
-    write_series(folder / "a" / "again", body(24, 64)[5:6], places=[10.0], names=["again.dcm"], **anna)
+    write_series(folder / "a" / "again", body(24, 64)[5:6], places=[10.0], names=["zz_again.dcm"], InstanceNumber=6, **anna)
     write_series(folder / "a" / "odd", body(1, 64, seed=9), places=[3.0], names=["other_patient.dcm"], **(anna | {"PatientID": "Doe^Jane"}))
     write_series(folder / "b", body(20, 64, seed=3), names=[f"b{k:02d}" for k in range(20)], SeriesInstanceUID="1.2.840.777.5", PatientID="P2")
     write_dicom(folder / "scout.dcm", np.zeros((40, 30), np.uint16), SeriesInstanceUID="1.2.840.777.9", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    write_dicom(folder / "report.dcm", np.zeros((4, 4), np.uint16), Rows=None, Columns=None, PatientName="Doe^Jane", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    write_dicom(
+        folder / "report.dcm", np.zeros((4, 4), np.uint16), Rows=None, Columns=None, PatientName="Doe^Jane", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11"
+    )
     bad = write_dicom(folder / "cut.dcm", np.zeros((40, 30), np.uint16), PatientName="Doe^Jane", SeriesInstanceUID="1.2.840.777.7")
     bad.write_bytes(bad.read_bytes()[:-500])
     flipped = write_dicom(folder / "flipped.dcm", np.zeros((40, 30), np.uint16), RescaleSlope=1, SeriesInstanceUID="1.2.840.777.8", syntax=RLELossless)
@@ -82,7 +84,7 @@ def test_the_manifest_names_every_file_once_with_its_hash_and_its_reason(audited
     assert all(r["sha256"] == hashlib.sha256(Path(r["path"]).read_bytes()).hexdigest() for r in found)
     by_name = manifest(out)
     wanted = {
-        "again.dcm": "duplicate", "other_patient.dcm": "foreign: another patient", "report.dcm": "without pixels", "cut.dcm": "cut short", "flipped.dcm": "unreadable",
+        "zz_again.dcm": "duplicate", "other_patient.dcm": "foreign: another patient", "report.dcm": "without pixels", "cut.dcm": "cut short", "flipped.dcm": "unreadable",
         "notes.txt": "a table or text", "empty.png": "empty", "cut.png": "unreadable",
     }  # fmt: skip
     for name, words in wanted.items():
@@ -162,11 +164,12 @@ def test_lungs_takes_the_kept_slices_of_a_manifest(tmp_path: Path) -> None:
     image, _ = chest()
     mm = {"mm": 3.0, "PixelSpacing": [2.0, 2.0]}
     write_series(tmp_path / "in", np.clip(image.pixels, -1024, 3000), **mm)
-    write_series(tmp_path / "in" / "x", np.clip(image.pixels[7:9], -1024, 3000), places=[21.0, 24.0], names=["again1.dcm", "again2.dcm"], **mm)
+    mm["InstanceNumber"] = 99
+    write_series(tmp_path / "in" / "x", np.clip(image.pixels[7:9], -1024, 3000), places=[21.0, 24.0], names=["zz_again1.dcm", "zz_again2.dcm"], **mm)
     audit(tmp_path / "in", tmp_path / "audit")
     plain, listed = (lungs(s, tmp_path / o) for s, o in ((tmp_path / "in", "l1"), (tmp_path / "audit" / "manifest.csv", "l2")))
     assert list(plain.litres.values()) == list(listed.litres.values()) and len(listed.litres) == 1
-    assert manifest(tmp_path / "audit")["again1.dcm"]["keep"] == "false"
+    assert manifest(tmp_path / "audit")["zz_again1.dcm"]["keep"] == "false"
 
 
 def test_hashes_are_those_that_imagehash_prints(tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_hashes_are_those_that_imagehash_prints(tmp_path: Path) -> None:
 
 def test_a_zip_is_audited_like_its_folder_and_its_class_folders_are_classes(tmp_path: Path) -> None:
     for n, name in enumerate(("benign", "malign")):
-        write_pictures(tmp_path / "in" / name, body(6, 64, seed=n, mm=40.0))
+        write_pictures(tmp_path / "in" / name, body(6, 32, seed=n, mm=40.0))
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for path in sorted((tmp_path / "in").rglob("*.png")):
             archive.write(path, path.relative_to(tmp_path / "in"))

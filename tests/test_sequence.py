@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import body
 
+from scans import body
 from tacit.prepare.sequence import check, likely_missing, lone_by_hash, small
 
 KINDS = ("foreign", "foreign run", "duplicate", "shuffled")

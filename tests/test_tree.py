@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scans import write_dicom, write_pictures
 
+from scans import write_dicom, write_pictures
 from tacit.errors import InputError
 from tacit.read.folder import unpack
 from tacit.read.tree import find_files, kind_of
