@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import ReadError
+from tacit.read.elements import Elements, walk
 
 TAGS = (
     "PatientID", "PatientName", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Modality", "ImageType", "InstanceNumber",
@@ -85,6 +86,19 @@ def read_headers(paths: Iterable[Path], *, told: Callable[[int, int], None] = la
 
 def read_header(path: Path) -> list[Slice]:
     """One `Slice` a frame. Raises ReadError for what is no DICOM image, is cut short, or is a report."""
+    try:
+        with path.open("rb") as file:
+            quick = walk(file)
+            if quick is not None:
+                _check_held(file, quick.offset, quick.stated)
+                return _frames(path, quick, quick.offset, quick.stated)
+    except OSError:
+        pass  # the long way has the words for it
+    return read_header_by_pydicom(path)
+
+
+def read_header_by_pydicom(path: Path) -> list[Slice]:
+    """What `read_header` gives, the long way: any transfer syntax, any character set, several frames."""
     import pydicom
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -120,17 +134,21 @@ def _pixel_place(file: Any, header: Any) -> tuple[int, int]:
         return -1, 0
     start = at + (8 if syntax.is_implicit_VR else 12)
     stated = int.from_bytes(tag[4:8] if syntax.is_implicit_VR else tag[8:12], "little")
-    held = os.fstat(file.fileno()).st_size - start
-    if stated > held:
-        raise ReadError(Path(file.name), f"the pixels are cut short: {held} of {stated} bytes")
+    _check_held(file, start, stated)
     return start, stated
 
 
+def _check_held(file: Any, start: int, stated: int) -> None:
+    held = os.fstat(file.fileno()).st_size - start
+    if stated > held:
+        raise ReadError(Path(file.name), f"the pixels are cut short: {held} of {stated} bytes")
+
+
 def _frames(path: Path, header: Any, offset: int, stated: int) -> list[Slice]:
-    if "Rows" not in header or "Columns" not in header:
+    if _value(header, "Rows") is None or _value(header, "Columns") is None:
         kind = getattr(header.get("SOPClassUID", ""), "name", "") or "no image"
         raise ReadError(path, f"a DICOM object without pixels ({kind})", "nothing to do: reports and markings are left out")
-    count = int(header.get("NumberOfFrames") or 1)
+    count = int(_value(header, "NumberOfFrames") or 1)
     first = _slice(path, header, offset)
     wanted = first.shape[0] * first.shape[1] * first.samples * count * first.bits // 8
     if offset >= 0 and stated < wanted:
@@ -143,13 +161,13 @@ def _frames(path: Path, header: Any, offset: int, stated: int) -> list[Slice]:
 def _slice(path: Path, h: Any, offset: int) -> Slice:
     spacing = _numbers(h, "PixelSpacing", 2) or _numbers(h, "ImagerPixelSpacing", 2)
     shared = _numbers_of_groups(h, "SharedFunctionalGroupsSequence", 0)
-    meta = h.file_meta
+    syntax = h.syntax if isinstance(h, Elements) else getattr(h.file_meta, "TransferSyntaxUID", "")
     return Slice(
         path=path,
         frame=0,
         series=str(_value(h, "SeriesInstanceUID") or ""),
         patient=str(_value(h, "PatientID") or _value(h, "PatientName") or ""),
-        shape=(int(h.Rows), int(h.Columns)),
+        shape=(int(_value(h, "Rows")), int(_value(h, "Columns"))),
         position=_numbers(h, "ImagePositionPatient", 3) or shared.get("position"),
         orientation=_numbers(h, "ImageOrientationPatient", 6) or shared.get("orientation"),
         spacing=spacing or shared.get("spacing"),
@@ -157,7 +175,7 @@ def _slice(path: Path, h: Any, offset: int) -> Slice:
         slope=float(_value(h, "RescaleSlope") or shared.get("slope") or 1.0),
         intercept=float(_value(h, "RescaleIntercept") or shared.get("intercept") or 0.0),
         inverted=str(_value(h, "PhotometricInterpretation")) == "MONOCHROME1" and _value(h, "Modality") != "CT",
-        syntax=str(getattr(meta, "TransferSyntaxUID", "")),
+        syntax=str(syntax),
         signed=int(_value(h, "PixelRepresentation") or 0) == 1,
         bits=(bits := int(_value(h, "BitsAllocated") or 16)),
         bits_stored=(stored := min(max(int(_value(h, "BitsStored") or bits), 1), bits)),
@@ -180,6 +198,8 @@ def _tags() -> dict[str, Any]:
 
 
 def _value(h: Any, name: str) -> Any:
+    if isinstance(h, Elements):
+        return h.get(name)
     element = h.get(_tags()[name])
     return None if element is None else element.value
 
