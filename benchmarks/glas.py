@@ -41,7 +41,7 @@ ROWS: dict[str, list[str]] = {
     "mssg-paper-cures": ["--method", "mssg-paper", "--set", "cue=haematoxylin", "--set", "padding=reflect"],
     "mssg-no-diffusion": ["--method", "mssg", "--set", "diffusion=0.0"],
     "mssg-no-omission": ["--method", "mssg", "--set", "omission_rounds=0"],
-    "mssg-cross-entropy": ["--method", "mssg", "--set", "q=0.0"],
+    "mssg-robust-loss": ["--method", "mssg", "--set", "q=0.7"],
     "mssg-as-published": [
         "--method",
         "mssg",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from write_speed import speed
+from write_speed import order, speed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -103,7 +103,7 @@ def written() -> str:
         + extra("scale.json", scale)
         + extra("torture.json", torture)
     )
-    text += speed(RESULTS)
+    text += order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tacit.config import Config
 from tacit.learn.methods import METHODS
-from tacit.prepare.lung import LungConfig
 from tacit.use.instances import InstancesConfig
+from tacit.use.lungs_learn import LungsConfig
 
 PLACE = Path(__file__).with_name("settings.md")
 HEAD = """# Every setting
@@ -52,7 +52,7 @@ def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
-    for heading, config, prefix in (("Separating glands, any method", InstancesConfig(), "instances."), ("`tacit lungs`", LungConfig(), "")):
+    for heading, config, prefix in (("Separating glands, any method", InstancesConfig(), "instances."), ("`tacit lungs`", LungsConfig(), "")):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text
 

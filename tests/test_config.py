@@ -68,3 +68,11 @@ def test_a_broken_settings_file_is_named(tmp_path) -> None:
 
 def test_merge_keeps_what_is_not_changed() -> None:
     assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}) == {"a": {"b": 3, "c": 2}}
+
+
+def test_one_setting_of_a_table_leaves_its_other_defaults_alone() -> None:
+    from tacit.learn.mssg import MssgConfig
+
+    border = MssgConfig().border
+    changed = build(MssgConfig, {"border": {"steps": 10}}).border
+    assert changed == border.model_copy(update={"steps": 10}) and changed.padding == "reflect"

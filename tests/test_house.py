@@ -15,8 +15,8 @@ import tacit
 from tacit.cli import app
 from tacit.config import Config
 from tacit.learn.methods import METHODS
-from tacit.prepare.lung import LungConfig
 from tacit.use.instances import InstancesConfig
+from tacit.use.lungs_learn import LungsConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "tacit"
@@ -130,7 +130,7 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
-    missing += [f for f in fields(LungConfig) if f"`{f}`" not in text]
+    missing += [f for f in fields(LungsConfig) if f"`{f}`" not in text]
     assert missing == []
 
 

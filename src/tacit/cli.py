@@ -156,7 +156,13 @@ def lungs(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A CT volume, a folder of volumes or DICOM trees, a zip, or an audit's manifest.")],
     out: Out,
     gaps: Annotated[str, typer.Option(help="Series with missing or uneven slices: refuse, tolerate or interpolate.")] = "refuse",
+    learn: Annotated[bool, typer.Option("--learn", help="Learn a U-Net on INPUT first, from morphology's masks or --masks.")] = False,
+    masks: Annotated[Optional[Path], typer.Option(help="Masks of your own to learn from: NIfTI files of the volumes' names.")] = None,  # noqa: UP045
+    model: Annotated[Optional[Path], typer.Option(help="Apply the U-Net that this earlier run learnt.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+    device: Device = "cpu",
     threads: Threads = 1,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     config: ConfigFile = None,
     set_: Setting = None,
@@ -164,7 +170,21 @@ def lungs(
     """Find the lungs of chest CTs: NIfTI masks (1 right, 2 left), litres, pictures."""
     from tacit.use.lungs import lungs as run
 
-    result = run(source, out, gaps=gaps, threads=threads, overwrite=overwrite, config=config, set=set_)  # type: ignore[arg-type]
+    result = run(
+        source,
+        out,
+        gaps=gaps,  # type: ignore[arg-type]
+        learn=learn,
+        masks=masks,
+        model=model,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        config=config,
+        set=set_,
+    )
     for name, litres in result.litres.items():
         print(f"{name:<32} {litres:.2f} L")
     _close(out, result.failed, f"tacit prepare {source} -o OUT --steps covnet")

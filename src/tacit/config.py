@@ -92,9 +92,18 @@ def build(kind: type[C], *tables: dict[str, Any]) -> C:
             raise ConfigError(f"{kind.__name__.removesuffix('Config').lower()}={table!r}: this is a table of settings, set one of them as name.setting=value")
         merged = merge(merged, table)
     try:
-        return kind.model_validate(merged)
+        return kind.model_validate(_on_defaults(kind, merged))
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(kind, dict(fault)) for fault in error.errors())) from None
+
+
+def _on_defaults(kind: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` laid over the defaults of the tables that it names: one setting of a table leaves the others as the outer settings have them."""
+    laid = dict(given)
+    for name, field in kind.model_fields.items():
+        if isinstance(field.default, Config) and isinstance(laid.get(name), dict):
+            laid[name] = merge(field.default.model_dump(exclude_unset=True), _on_defaults(type(field.default), laid[name]))
+    return laid
 
 
 def _explain(kind: type[Config], fault: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ paper calls MSG-Variation. Numbers commented "paper" are theirs, in pixels of 0.
 
 Ours differs: lengths and areas are in µm; stage 1 looks at a third of the resolution with 32 channels (the paper: full size,
 128), stage 2 starts from no weights (the paper: pretrained). `MssgPaper` is stage 1 as published, image by image. The cures
-(`one net for the folder`, reflected borders, the haematoxylin cue, the robust loss) are options, named in the config.
+(`one net for the folder`, reflected borders, the haematoxylin cue) are options, named in the config.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class MssgConfig(Config):
     stage2: Stage2Config = Stage2Config()
     diffusion: float = 1.0  # weight of the knowledge-diffusion loss
     auxiliary: float = 0.4  # paper: weight of the auxiliary head
-    q: float = 0.7  # cure: generalised cross-entropy; 0 = cross-entropy as published
+    q: float = 0.0  # 0 = cross-entropy as published; above it generalised cross-entropy, which trusts sparse borders too little
     omission_rounds: int = 1  # relabelling rounds after the first
     core_um: float = 7.0
     teacher: dict[str, object] = {}  # settings of the phantom-taught proposals

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,12 +117,14 @@ def _whash(grey: NDArray[np.uint8]) -> int:
     pixels = _square(grey, side)
     if side == SIDE:
         return _long_whash(pixels)
-    x = (np.arange(256) / 255.0)[pixels]
-    blocks, depth = x, 0
+    blocks, depth = cv2.LUT(pixels, HALF * (np.arange(256) / 255.0)), 0  # each level's values times HALF, before they are added
     while len(blocks) > SIDE:
-        rows = HALF * blocks[0::2] + HALF * blocks[1::2]
-        blocks = HALF * rows[:, 0::2] + HALF * rows[:, 1::2]
+        rows = blocks[0::2] + blocks[1::2]
+        rows *= HALF
+        blocks = rows[:, 0::2] + rows[:, 1::2]
         depth += 1
+        if len(blocks) > SIDE:
+            blocks *= HALF
     without = _without_mean(blocks)
     median = np.median(without)
     near = np.abs(without - median) < 1e-7

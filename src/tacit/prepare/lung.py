@@ -7,6 +7,7 @@ Nothing is learnt and nothing is tuned to a scanner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -51,8 +52,12 @@ class Lungs:
         return self.right_litres + self.left_litres
 
 
-def find_lungs(image: Image, config: LungConfig | None = None) -> Lungs:
-    """The lungs of a CT volume in Hounsfield units (d, h, w) with known spacing. Raises InputError where there are none or it is no CT."""
+def find_lungs(image: Image, config: LungConfig | None = None, mask_of: Callable[[Image], Mask] | None = None) -> Lungs:
+    """The lungs of a CT volume in Hounsfield units (d, h, w) with known spacing. Raises InputError where there are none or it is no CT.
+
+    mask_of: gives both lungs (d, h, w) 0/1 of the volume turned to canonical axes; without it, morphology does. Of its pieces
+    the largest stay.
+    """
     c = config or LungConfig()
     if image.axes != "dhw" or image.spacing_mm is None:
         raise InputError(f"{image.name}: lungs are looked for in a volume with known spacing; this has axes {image.axes!r} and spacing {image.spacing_mm}")
@@ -61,9 +66,9 @@ def find_lungs(image: Image, config: LungConfig | None = None) -> Lungs:
         raise InputError(f"{image.name}: values {low} … {high} are no Hounsfield units of a chest CT (air is −1000, tissue about 0)")
     upright, back = canonical(image)
     assert upright.spacing_mm is not None
-    mask = lung_mask(upright.pixels, upright.spacing_mm, c)
+    mask = largest(mask_of(upright), upright.spacing_mm, c) if mask_of else lung_mask(upright.pixels, upright.spacing_mm, c)
     if not mask.any():
-        raise InputError(f"{image.name}: no lungs were found (no enclosed air of at least {c.least_litres} L)")
+        raise InputError(f"{image.name}: no lungs were found (no {'piece' if mask_of else 'enclosed air'} of at least {c.least_litres} L)")
     sides = part_sides(mask, upright.spacing_mm, c, midline(upright.pixels, mask))
     litre = float(np.prod(upright.spacing_mm)) / 1e6
     right, left = (float((sides == side).sum()) * litre for side in (RIGHT, LEFT))
@@ -87,7 +92,7 @@ def lung_mask(hu: NDArray, spacing_mm: tuple[float, ...], c: LungConfig) -> Mask
     top, box = _box(air, steps + c.opening)
     if top is None:
         return air
-    kept = _largest(opened(air[box], c.opening), spacing_mm, c)
+    kept = largest(opened(air[box], c.opening), spacing_mm, c)
     area = spacing_mm[1] * spacing_mm[2] / 100  # cm² of a pixel
     air[:] = 0
     air[box] = filled(closed(kept, steps), c.hole_cm2 / area)
@@ -121,7 +126,7 @@ def _box(mask: Mask, margin: int) -> tuple[int | None, tuple[slice, ...]]:
     return int(planes[0]), box
 
 
-def _largest(mask: Mask, spacing_mm: tuple[float, ...], c: LungConfig) -> Mask:
+def largest(mask: Mask, spacing_mm: tuple[float, ...], c: LungConfig) -> Mask:
     """The largest pieces: at most two, at least as large as the config says."""
     labels, sizes = pieces(mask)
     if not len(sizes):

@@ -23,6 +23,7 @@ LONGEST_RUN = 0.25  # of a series; a longer stretch is no foreign run
 DUPLICATE = 0.08  # of the typical difference of neighbours: nearer than this is the same slice
 END_JUMP = 2.5  # a run at an end is foreign when its jump is this many times the jumps beyond it
 FITS = 0.85  # a slice belongs between two others when it is nearer to both than this share of their distance …
+LIKE = 1.15  # … or to this many times the steps around them: where noise hides the steps, a gap of two is no wider than one
 DISORDER = 0.15  # above this share of slices out of place the whole order is sought anew
 
 Small = NDArray[np.float32]
@@ -151,9 +152,10 @@ def _put_back(d: NDArray[np.float32], kept: list[int], taken: list[int], finding
     while left:
         k = np.asarray(kept)
         gaps = d[k[:-1], k[1:]]
-        best = (FITS, -1, -1)
+        wide = np.maximum(FITS * gaps, LIKE * _steps_around(gaps))
+        best = (1.0, -1, -1)
         for i in left:
-            reach = np.maximum(d[i, k[:-1]], d[i, k[1:]]) / np.maximum(gaps, 1e-6)
+            reach = np.maximum(d[i, k[:-1]], d[i, k[1:]]) / np.maximum(wide, 1e-6)
             at = int(reach.argmin())
             if reach[at] < best[0]:
                 best = (float(reach[at]), i, at + 1)
@@ -164,6 +166,12 @@ def _put_back(d: NDArray[np.float32], kept: list[int], taken: list[int], finding
     for i in left:
         findings[i] = Finding("foreign", "foreign: its neighbours are more like each other than like it")
     return kept
+
+
+def _steps_around(gaps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of the three steps before and the three after each."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(gaps, 3, "reflect" if len(gaps) > 3 else "edge"), 7)
+    return np.asarray(np.median(windows[:, [0, 1, 2, 4, 5, 6]], axis=1))
 
 
 def _displaced(order: list[int]) -> list[int]:

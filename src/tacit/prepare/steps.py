@@ -23,6 +23,7 @@ from tacit.prepare.stain import RUIFROK, separate
 
 COVNET = "canonical,lungs,slices-mm=1,every=5,size=224:224,window=-500:1500,mip=3"  # the slides' preparation; they give no slab: 3 slices is ours
 PRESETS = {"covnet": COVNET}
+SEEN_FIRST = ("macenko", "reinhard")  # need to have seen the target's colours: tacit.use.prepare
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def apply(image: Image, steps: list[Step]) -> Image:
 def _step(word: str) -> Step:
     name, _, text = word.partition("=")
     if name not in STEPS:
-        raise UsageError(f"--steps: {name!r} is unknown; known are {', '.join(sorted((*STEPS, *PRESETS)))}")
+        raise UsageError(f"--steps: {name!r} is unknown; known are {', '.join(sorted((*STEPS, *PRESETS, *SEEN_FIRST)))}")
     make, wanted = STEPS[name]
     given = text.split(":") if text else []
     try:

@@ -109,6 +109,13 @@ def filled(mask: Mask, most_px: float = np.inf) -> Mask:
     return full
 
 
+def _distinct(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The distinct pairs (n, 2) of two lists; neighbours are mostly equal, so few are left to be sorted."""
+    codes = (a.astype(np.int64) << 32) | b
+    codes = np.unique(codes[np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])]) if len(codes) else codes
+    return np.stack([codes >> 32, codes & 0xFFFFFFFF], 1).astype(np.int32)
+
+
 def pieces(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """6-connected pieces: labels (d, h, w) from 1, the largest first, and their sizes in voxels. The partition equals scipy.ndimage.label's."""
     labels = np.zeros(mask.shape, np.int32)
@@ -122,7 +129,7 @@ def pieces(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         count += found - 1
         if k and labels[k - 1].any():
             both = (mask[k] & mask[k - 1]).view(bool)
-            links.append(np.unique(np.stack([labels[k - 1][both], labels[k][both]], 1), axis=0))
+            links.append(_distinct(labels[k - 1][both], labels[k][both]))
     if count == 0:
         return labels, np.zeros(0, np.int64)
     from scipy.sparse import coo_array

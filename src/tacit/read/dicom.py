@@ -6,9 +6,13 @@ Positions are millimetres in the patient's frame (left, posterior, superior), as
 from __future__ import annotations
 
 import os
+import re
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import ReadError
+from tacit.read.elements import Elements, walk
 
 TAGS = (
     "PatientID", "PatientName", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Modality", "ImageType", "InstanceNumber",
-    "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
     "RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness",
     "GantryDetectorTilt", "StudyDate", "SeriesTime", "ConvolutionKernel", "KVP", "Manufacturer", "ManufacturerModelName", "WindowCenter", "WindowWidth",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+DAMAGE = (  # what pydicom and its decoders raise on damaged files
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
 SHOWN = ("Modality", "ConvolutionKernel", "KVP", "Manufacturer", "ManufacturerModelName", "SliceThickness", "StudyDate", "SeriesTime")
 
@@ -42,10 +50,12 @@ class Slice:
     number: int | None  # InstanceNumber, which may lie
     slope: float
     intercept: float
-    inverted: bool  # MONOCHROME1: small is bright
+    inverted: bool  # MONOCHROME1: small is bright; never for CT, whose Hounsfield units come before the display (PS3.3 C.11.1)
     syntax: str  # transfer syntax UID
     signed: bool
     bits: int  # allocated
+    bits_stored: int
+    high_bit: int
     samples: int
     uid: str
     localiser: bool
@@ -56,7 +66,8 @@ class Slice:
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice."""
         o = np.asarray(self.orientation)
-        return np.cross(o[:3], o[3:])
+        across = np.cross(o[:3], o[3:])
+        return across / np.linalg.norm(across)
 
 
 def read_headers(paths: Iterable[Path], *, told: Callable[[int, int], None] = lambda done, total: None) -> tuple[list[Slice], list[ReadError]]:
@@ -75,48 +86,73 @@ def read_headers(paths: Iterable[Path], *, told: Callable[[int, int], None] = la
 
 def read_header(path: Path) -> list[Slice]:
     """One `Slice` a frame. Raises ReadError for what is no DICOM image, is cut short, or is a report."""
+    try:
+        with path.open("rb") as file:
+            quick = walk(file)
+            if quick is not None:
+                _check_held(file, quick.offset, quick.stated)
+                return _frames(path, quick, quick.offset, quick.stated)
+    except OSError:
+        pass  # the long way has the words for it
+    return read_header_by_pydicom(path)
+
+
+def read_header_by_pydicom(path: Path) -> list[Slice]:
+    """What `read_header` gives, the long way: any transfer syntax, any character set, several frames."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-            offset = _pixel_offset(file, header)
-            return _frames(path, header, offset)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_tags().values()))
+            return _frames(path, header, *_pixel_place(file, header))
     except InvalidDicomError as error:
         raise ReadError(path, "not a DICOM file (no DICM marker)") from error
     except PermissionError as error:
         raise ReadError(path, "no permission to read it", "change its permissions") from error
     except ReadError:
         raise
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, NotImplementedError, OverflowError, RecursionError) as error:
-        raise ReadError(path, f"the DICOM header is damaged ({(str(error).splitlines() or [type(error).__name__])[0][:120]})") from error
+    except (*DAMAGE, BytesLengthException) as error:
+        raise ReadError(path, f"the DICOM header is damaged ({in_words(error)})") from error
 
 
-def _pixel_offset(file: Any, header: Any) -> int:
-    """Where the uncompressed little-endian pixels begin; −1 where they are compressed or the header ends early. Raises ReadError when cut short."""
+def in_words(error: Exception) -> str:
+    """The first line of an error without what it quotes: that may be a patient's name or date."""
+    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return re.sub(r"""(['"]).*?(\1|$)""", "…", first)[:120]
+
+
+def _pixel_place(file: Any, header: Any) -> tuple[int, int]:
+    """Where uncompressed little-endian pixels begin and how many bytes they are; (−1, 0) for other pixels. Raises ReadError when cut short."""
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if syntax is None or not syntax.is_transfer_syntax or syntax.is_compressed or not syntax.is_little_endian or syntax.is_deflated:
-        return -1
+        return -1, 0
     at = file.tell()
     tag = file.read(12)
     if len(tag) < 12 or tag[:4] != b"\xe0\x7f\x10\x00":
-        return -1
+        return -1, 0
     start = at + (8 if syntax.is_implicit_VR else 12)
     stated = int.from_bytes(tag[4:8] if syntax.is_implicit_VR else tag[8:12], "little")
+    _check_held(file, start, stated)
+    return start, stated
+
+
+def _check_held(file: Any, start: int, stated: int) -> None:
     held = os.fstat(file.fileno()).st_size - start
     if stated > held:
         raise ReadError(Path(file.name), f"the pixels are cut short: {held} of {stated} bytes")
-    return start
 
 
-def _frames(path: Path, header: Any, offset: int) -> list[Slice]:
-    if "Rows" not in header or "Columns" not in header:
+def _frames(path: Path, header: Any, offset: int, stated: int) -> list[Slice]:
+    if _value(header, "Rows") is None or _value(header, "Columns") is None:
         kind = getattr(header.get("SOPClassUID", ""), "name", "") or "no image"
         raise ReadError(path, f"a DICOM object without pixels ({kind})", "nothing to do: reports and markings are left out")
-    count = int(header.get("NumberOfFrames") or 1)
+    count = int(_value(header, "NumberOfFrames") or 1)
     first = _slice(path, header, offset)
+    wanted = first.shape[0] * first.shape[1] * first.samples * count * first.bits // 8
+    if offset >= 0 and stated < wanted:
+        raise ReadError(path, f"the header states {stated} bytes of pixels, its {count} × {first.shape[0]} × {first.shape[1]} values need {wanted}")
     if count == 1:
         return [first]
     return [replace(first, frame=i, **_frame_geometry(header, i)) for i in range(count)]
@@ -125,42 +161,69 @@ def _frames(path: Path, header: Any, offset: int) -> list[Slice]:
 def _slice(path: Path, h: Any, offset: int) -> Slice:
     spacing = _numbers(h, "PixelSpacing", 2) or _numbers(h, "ImagerPixelSpacing", 2)
     shared = _numbers_of_groups(h, "SharedFunctionalGroupsSequence", 0)
-    meta = h.file_meta
+    syntax = h.syntax if isinstance(h, Elements) else getattr(h.file_meta, "TransferSyntaxUID", "")
     return Slice(
         path=path,
         frame=0,
-        series=str(h.get("SeriesInstanceUID") or ""),
-        patient=str(h.get("PatientID") or h.get("PatientName") or ""),
-        shape=(int(h.Rows), int(h.Columns)),
+        series=str(_value(h, "SeriesInstanceUID") or ""),
+        patient=str(_value(h, "PatientID") or _value(h, "PatientName") or ""),
+        shape=(int(_value(h, "Rows")), int(_value(h, "Columns"))),
         position=_numbers(h, "ImagePositionPatient", 3) or shared.get("position"),
         orientation=_numbers(h, "ImageOrientationPatient", 6) or shared.get("orientation"),
         spacing=spacing or shared.get("spacing"),
-        number=int(h.InstanceNumber) if h.get("InstanceNumber") not in (None, "") else None,
-        slope=float(h.get("RescaleSlope") or shared.get("slope") or 1.0),
-        intercept=float(h.get("RescaleIntercept") or shared.get("intercept") or 0.0),
-        inverted=str(h.get("PhotometricInterpretation", "")) == "MONOCHROME1",
-        syntax=str(getattr(meta, "TransferSyntaxUID", "")),
-        signed=int(h.get("PixelRepresentation") or 0) == 1,
-        bits=int(h.get("BitsAllocated") or 16),
-        samples=int(h.get("SamplesPerPixel") or 1),
-        uid=str(h.get("SOPInstanceUID") or ""),
-        localiser="LOCALIZER" in [str(v).upper() for v in (h.get("ImageType") or [])],
-        header={name: str(h.get(name)) for name in SHOWN if h.get(name) not in (None, "")},
+        number=_whole(_value(h, "InstanceNumber")),
+        slope=float(_value(h, "RescaleSlope") or shared.get("slope") or 1.0),
+        intercept=float(_value(h, "RescaleIntercept") or shared.get("intercept") or 0.0),
+        inverted=str(_value(h, "PhotometricInterpretation")) == "MONOCHROME1" and _value(h, "Modality") != "CT",
+        syntax=str(syntax),
+        signed=int(_value(h, "PixelRepresentation") or 0) == 1,
+        bits=(bits := int(_value(h, "BitsAllocated") or 16)),
+        bits_stored=(stored := min(max(int(_value(h, "BitsStored") or bits), 1), bits)),
+        high_bit=min(max(int(_value(h, "HighBit") or 0), stored - 1), bits - 1),
+        samples=int(_value(h, "SamplesPerPixel") or 1),
+        uid=str(_value(h, "SOPInstanceUID") or ""),
+        localiser="LOCALIZER" in [str(v).upper() for v in (_value(h, "ImageType") or [])],
+        header={name: str(value) for name in SHOWN if (value := _value(h, name)) not in (None, "")},
         offset=offset,
     )
 
 
+@lru_cache
+def _tags() -> dict[str, Any]:
+    """The tag of each keyword: looking them up anew for every file took a sixth of the time."""
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.tag import Tag
+
+    return {name: Tag(tag_for_keyword(name) or 0) for name in TAGS}
+
+
+def _value(h: Any, name: str) -> Any:
+    if isinstance(h, Elements):
+        return h.get(name)
+    element = h.get(_tags()[name])
+    return None if element is None else element.value
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):  # absent, empty or words: it only ever confirms an order
+        return None
+
+
 def _numbers(h: Any, name: str, count: int) -> Any:
-    values = h.get(name)
+    values = _value(h, name)
     if values is None or isinstance(values, str) or len(values) != count:
         return None
     found = tuple(float(v) for v in values)
+    if count == 6 and np.linalg.norm(np.cross(found[:3], found[3:])) < 0.5:
+        return None  # no two directions
     return found if np.isfinite(found).all() and (name.endswith(("Position", "Patient")) or min(found) > 0) else None
 
 
 def _numbers_of_groups(h: Any, name: str, index: int) -> dict[str, Any]:
-    """Geometry of a multi-frame file's functional groups."""
-    groups = h.get(name)
+    """Geometry and scale in a multi-frame file's functional groups."""
+    groups = _value(h, name)
     if not groups or index >= len(groups):
         return {}
     group, found = groups[index], {}
@@ -179,5 +242,6 @@ def _numbers_of_groups(h: Any, name: str, index: int) -> dict[str, Any]:
 
 
 def _frame_geometry(h: Any, index: int) -> dict[str, Any]:
+    """What a frame states itself; a place that all frames share is none."""
     own = _numbers_of_groups(h, "PerFrameFunctionalGroupsSequence", index)
-    return {**own, "number": index + 1}
+    return {"position": None, **own, "number": index + 1}

@@ -119,7 +119,7 @@ def _walk(folder: Path) -> list[Path]:
 def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cases:
     pictures, skipped = [], []
     for path in files:
-        if not _printable(path):
+        if not is_printable(path):
             skipped.append((repr(str(path)), "the file name is not UTF-8; rename it"))
         elif path.suffix.lower() not in SUFFIXES:
             if path.is_file():
@@ -135,7 +135,8 @@ def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cas
     return Cases.of(pictures, tuple(skipped))
 
 
-def _printable(path: Path) -> bool:
+def is_printable(path: Path) -> bool:
+    """Whether a path is UTF-8, so that tables can name it."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

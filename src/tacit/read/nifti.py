@@ -31,6 +31,7 @@ MHA_TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+MM = {"meter": 1000.0, "micron": 0.001}  # any other unit is taken for millimetres, as everyone does
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -90,14 +91,18 @@ def _nifti(path: Path) -> Image:
     if len(content) < kind.sizeof_hdr:
         raise ReadError(path, f"no NIfTI header: {len(content)} bytes, at least {kind.sizeof_hdr} are needed")
     try:
-        header = kind(content[: kind.sizeof_hdr])
-        if bytes(np.asarray(header["magic"]).tobytes())[:2] not in (b"n+", b"ni"):
+        header = kind(content[: kind.sizeof_hdr], check=False)  # nibabel's check would silently make a spacing of 0 one of 1 mm
+        magic = np.asarray(header["magic"]).tobytes()[:2]
+        if magic == b"ni":
+            raise ReadError(path, "a NIfTI header whose voxels lie in another file", "save header and voxels as one .nii.gz")
+        if magic != b"n+" or int(header["sizeof_hdr"]) != kind.sizeof_hdr:
             raise ReadError(path, "no NIfTI file (its magic bytes are missing)")
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype, offset = header.get_data_dtype(), int(header.get_data_offset())
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        mm = MM.get(header.get_xyzt_units()[0], 1.0)
+        affine = np.diag([mm, mm, mm, 1.0]) @ np.asarray(header.get_best_affine(), np.float64)
         slope, intercept = header.get_slope_inter()
-        zooms = tuple(float(z) for z in header.get_zooms()[:3])
+        zooms = tuple(abs(float(z)) * mm for z in header.get_zooms()[:3])
     except (nibabel.spatialimages.HeaderDataError, nibabel.filebasedimages.ImageFileError) as error:
         raise ReadError(path, f"the NIfTI header is broken ({error})") from error
     while len(shape) > 3 and shape[-1] == 1:
@@ -106,6 +111,8 @@ def _nifti(path: Path) -> Image:
         raise ReadError(path, f"a volume of three axes was expected, the header says {shape}", "save one volume a file")
     if dtype.kind not in "iuf" or not np.isfinite(affine).all() or not np.isfinite(zooms).all() or min(zooms) <= 0:
         raise ReadError(path, f"the NIfTI header is broken (type {dtype}, spacing {zooms})")
+    if offset < kind.sizeof_hdr:
+        raise ReadError(path, f"the NIfTI header is broken: the voxels are said to begin at byte {offset}, within it")
     count = int(np.prod([int(n) for n in shape], dtype=object))
     wanted = count * dtype.itemsize
     if wanted > MOST_BYTES or offset + wanted > len(content):
@@ -143,12 +150,14 @@ def _metaimage(path: Path) -> Image:
     if where != "LOCAL" and (Path(where).name != where or not (path.parent / where).is_file()):
         raise ReadError(path, f"its voxels are said to lie in {where!r}, which is not beside it")
     body = content[line_end + 1 :] if where == "LOCAL" else inflated(path.parent / where)
+    count = int(np.prod(shape, dtype=object))
+    if count * dtype.itemsize > MOST_BYTES:
+        raise ReadError(path, f"{shape} {dtype} are more voxels than can be meant")
     if header.get("CompressedData", "False").lower() == "true":
         packer = zlib.decompressobj()
-        body = packer.decompress(body) + packer.flush()
+        body = packer.decompress(body, count * dtype.itemsize + 1)
         if not packer.eof:
-            raise ReadError(path, "the compressed voxels are cut short")
-    count = int(np.prod(shape, dtype=object))
+            raise ReadError(path, "the compressed voxels are cut short, or more than the header says")
     if count * dtype.itemsize != len(body):
         raise ReadError(path, f"{shape} {dtype} needs {count * dtype.itemsize} bytes, the file holds {len(body)}")
     zooms = tuple(float(v) for v in header.get("ElementSpacing", header.get("ElementSize", "1 1 1")).split())
@@ -156,8 +165,8 @@ def _metaimage(path: Path) -> Image:
     lps = np.eye(4)
     lps[:3, :3] = matrix * zooms
     lps[:3, 3] = [float(v) for v in header.get("Offset", header.get("Position", "0 0 0")).split()]
-    if min(zooms) <= 0 or not np.isfinite(lps).all():
-        raise ReadError(path, f"the spacing {zooms} is no three positive numbers")
+    if min(zooms) <= 0 or not np.isfinite(lps).all() or abs(np.linalg.det(lps)) < 1e-3 * np.prod(zooms):
+        raise ReadError(path, f"its spacing {zooms} or its directions are no geometry")
     return _image(path, np.frombuffer(body, dtype).reshape(shape[::-1]), zooms, LPS_TO_RAS @ lps, None, None)
 
 
@@ -169,5 +178,5 @@ def write_nifti(path: Path, image: Image) -> None:
     kept = image.pixels.astype(np.uint8) if image.pixels.dtype == bool else image.pixels
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=3, mtime=0) as file:
-        file.write(nibabel.Nifti1Image(kept.transpose(2, 1, 0), affine).to_bytes())
+        file.write(nibabel.Nifti1Image(kept.transpose(2, 1, 0), affine, dtype=kept.dtype).to_bytes())
     write_atomic(path, packed.getvalue())

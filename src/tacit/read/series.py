@@ -21,6 +21,7 @@ SAME_MM = 0.02  # positions nearer than this are one position
 UNEVEN = 0.05  # share of the slice spacing by which gaps may differ
 HOLE = 1.5  # a gap wider than this many slice spacings has slices missing
 TURN = 5e-3  # direction cosines nearer than this are one orientation
+SAME_SPACING = 1e-3  # mm by which pixel spacings of one series may differ
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Series:
         """Position of each slice along the normal, mm; counts from 0 where positions are unknown."""
         if not self.located:
             return np.arange(len(self.slices), dtype=float)
-        return np.array([s.normal @ np.asarray(s.position) for s in self.slices])
+        normal = self.slices[0].normal
+        return np.array([normal @ np.asarray(s.position) for s in self.slices])
 
 
 def find_series(slices: list[Slice]) -> list[Series]:
@@ -111,19 +113,32 @@ def _series(uid: str, group: list[Slice]) -> Series:
 
 def _majority(group: list[Slice]) -> tuple[list[Slice], list[tuple[Slice, str]]]:
     """The slices that share the commonest patient, size, orientation and pixel spacing; the others with what differs."""
-    looks: tuple[tuple[str, Callable[[Slice], Any]], ...] = (
-        ("patient", lambda s: s.patient),
-        ("size", lambda s: s.shape),
-        ("orientation", lambda s: None if s.orientation is None else tuple(np.round(np.asarray(s.orientation) / TURN).astype(int))),
-        ("pixel spacing", lambda s: None if s.spacing is None else tuple(np.round(s.spacing, 3))),
-        ("position stated", lambda s: s.position is not None),
+    looks: tuple[tuple[str, Callable[[Slice], Any], float], ...] = (
+        ("another patient than", lambda s: s.patient, 0),
+        ("another size than", lambda s: s.shape, 0),
+        ("another orientation than", lambda s: s.orientation, TURN),
+        ("another pixel spacing than", lambda s: s.spacing, SAME_SPACING),
+        ("it states its position unlike", lambda s: s.position is not None, 0),
     )
     others: list[tuple[Slice, str]] = []
-    for what, look in looks:
-        common = Counter(map(look, group)).most_common(1)[0][0]
-        others += [(s, f"foreign: another {what} than most of its series") for s in group if look(s) != common]
-        group = [s for s in group if look(s) == common]
+    for what, look, within in looks:
+        kinds = _kinds([look(s) for s in group], within)
+        common = Counter(kinds).most_common(1)[0][0]
+        others += [(s, f"foreign: {what} most of its series") for s, kind in zip(group, kinds, strict=True) if kind != common]
+        group = [s for s, kind in zip(group, kinds, strict=True) if kind == common]
     return group, others
+
+
+def _kinds(values: list[Any], within: float) -> list[int]:
+    """A number a value, the same for equal ones and for vectors that differ from the first of their kind by at most `within`."""
+    firsts: list[Any] = []
+    kinds = []
+    for value in values:
+        near = (k for k, one in enumerate(firsts) if one == value or (within and one and value and np.abs(np.subtract(one, value)).max() <= within))
+        kind = next(near, len(firsts))
+        firsts += [value] if kind == len(firsts) else []
+        kinds.append(kind)
+    return kinds
 
 
 def _once(along: list[Slice], normal: NDArray[np.float64]) -> tuple[list[Slice], list[Slice]]:
@@ -185,5 +200,6 @@ def _tilt(ordered: list[Slice]) -> float:
     length = float(np.linalg.norm(line))
     if length < SAME_MM:
         return 0.0
-    angle = float(np.degrees(np.arccos(np.clip(abs(ordered[0].normal @ line) / length, -1, 1))))
+    normal = ordered[0].normal
+    angle = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(normal, line)), abs(normal @ line))))  # arccos is blind near 0
     return round(angle, 2) if angle >= 0.1 else 0.0

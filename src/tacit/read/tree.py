@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacit.errors import InputError, ReadError
+from tacit.read.folder import is_printable, is_run
 from tacit.read.nifti import is_volume
 from tacit.read.picture import SUFFIXES as PICTURES
 
@@ -29,7 +30,10 @@ class Tree:
 
 
 def find_files(source: Path) -> Tree:
-    """Every file of a folder (or the one file), hidden ones left out; links to folders are not followed, so loops end. Raises InputError."""
+    """Every file of a folder (or the one file). Raises InputError.
+
+    Hidden files and the folders of earlier runs are left out; links to folders are not followed, so loops end.
+    """
     if not source.exists():
         raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
     if source.is_file():
@@ -41,10 +45,13 @@ def find_files(source: Path) -> Tree:
 
     found: list[tuple[Path, str]] = []
     for root, folders, names in os.walk(source, onerror=unreadable):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_run(Path(root) / f))
         for name in sorted(names):
             path = Path(root) / name
             if name.startswith("."):
+                continue
+            if not is_printable(path):
+                problems.append(ReadError(repr(str(path)), "the file name is not UTF-8", "rename it"))
                 continue
             try:
                 if path.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import Slice
+from tacit.read.packed import decoded
 from tacit.read.series import Series
 
 Gaps = Literal["refuse", "tolerate", "interpolate"]
@@ -39,12 +39,12 @@ def read_series(series: Series, *, gaps: Gaps = "refuse", told: Callable[[int, i
     history = [f"read {len(slices)} DICOM slices ordered by position" + (f"; {d.words}" if d.words else "")]
     step = series.spacing_mm
     if gaps == "interpolate" and step and (d.missing or d.spacing_uneven):
-        volume = _even(volume, series.offsets, step)
+        volume, step = _even(volume, series.offsets, step)
         history.append(f"interpolated to {len(volume)} slices {step:.3g} mm apart")
     spacing = slices[0].spacing
     full = (step, *spacing) if step and spacing else None
     modality = slices[0].header.get("Modality", "unknown").lower()
-    return Image(volume, "dhw", full, "metadata" if full else "unknown", modality, slices[0].path, tuple(history), _affine(series))
+    return Image(volume, "dhw", full, "metadata" if full else "unknown", modality, slices[0].path, tuple(history), _affine(series, step))
 
 
 def read_slice(one: Slice, into: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
@@ -52,20 +52,29 @@ def read_slice(one: Slice, into: NDArray[np.int16] | None = None) -> NDArray[np.
     if one.samples != 1:
         raise ReadError(one.path, "colour pixels where grey values were expected", "read it as a picture: export it as PNG")
     target = np.empty(one.shape, np.int16) if into is None else into
-    if one.offset >= 0 and one.bits == 16:
-        raw = _raw(one, target)
-    else:
-        raw = _decoded(one)
-    if one.inverted:
-        raw = int(raw.max()) + int(raw.min()) - raw.astype(np.int32)
+    raw = _raw(one, target) if one.offset >= 0 and one.bits == 16 else decoded(one)
+    raw, low, high = _stored(raw, one)
+    if one.inverted:  # by the bits, not by this slice's own range, so that slices agree
+        ends = -1 if one.signed else (1 << one.bits_stored) - 1
+        raw, low, high = ends - raw.astype(np.int32), ends - high, ends - low
     slope, intercept = one.slope, one.intercept
-    if slope == 1 and intercept == int(intercept):
-        low, high = int(raw.min()) + intercept, int(raw.max()) + intercept
-        if low >= LOW and high <= HIGH:  # modular arithmetic is exact then
-            np.add(raw.view(np.int16) if raw.dtype.itemsize == 2 else raw.astype(np.int16), np.int16(intercept), out=target)
-            return target
+    if slope == 1 and intercept == int(intercept) and low + intercept >= LOW and high + intercept <= HIGH and abs(intercept) <= HIGH:
+        whole = raw.view(np.int16) if raw.dtype.itemsize == 2 else raw.astype(np.int16)  # modular arithmetic is exact here
+        return np.add(whole, np.int16(intercept), out=target)
     target[:] = np.clip(np.rint(raw.astype(np.float64) * slope + intercept), LOW, HIGH)
     return target
+
+
+def _stored(raw: NDArray, one: Slice) -> tuple[NDArray, float, float]:
+    """The values without what else lies in their words (overlays, unextended signs: PS3.5 8.1.1), their smallest and their largest."""
+    low, high = raw.min(), raw.max()
+    least, most = (-(1 << one.bits_stored - 1), (1 << one.bits_stored - 1) - 1) if one.signed else (0, (1 << one.bits_stored) - 1)
+    above = one.bits - 1 - one.high_bit
+    apart = one.high_bit != one.bits_stored - 1
+    if raw.dtype.kind in "iu" and raw.dtype.itemsize * 8 == one.bits and (apart or low < least or high > most):
+        raw = (raw << above) >> (one.bits - one.bits_stored)
+        low, high = raw.min(), raw.max()
+    return raw, float(low), float(high)
 
 
 def _raw(one: Slice, target: NDArray[np.int16]) -> NDArray:
@@ -82,43 +91,29 @@ def _raw(one: Slice, target: NDArray[np.int16]) -> NDArray:
     return frame
 
 
-def _decoded(one: Slice) -> NDArray:
-    """Pixels in any other encoding, by pydicom with GDCM."""
-    from pydicom.pixels.utils import pixel_array
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = pixel_array(one.path, index=one.frame)
-    except (OSError, EOFError, ValueError, RuntimeError, AttributeError, KeyError, TypeError, IndexError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:140]
-        raise ReadError(one.path, f"the pixels cannot be decoded ({reason})") from error
-    if found.shape != one.shape:
-        raise ReadError(one.path, f"the decoded pixels are {found.shape}, the header says {one.shape}")
-    return found
-
-
-def _even(volume: NDArray[np.int16], places: NDArray[np.float64], step: float) -> NDArray[np.int16]:
-    """The slices at `places` (rising, mm) brought to an even grid from the first to the last."""
+def _even(volume: NDArray[np.int16], places: NDArray[np.float64], step: float) -> tuple[NDArray[np.int16], float]:
+    """The slices at `places` (rising, mm) brought to an even grid of about `step` mm from the first to the last, and its exact step."""
     count = round((places[-1] - places[0]) / step) + 1
-    wanted = places[0] + np.arange(count) * (places[-1] - places[0]) / max(count - 1, 1)
+    step = float(places[-1] - places[0]) / (count - 1)
+    wanted = places[0] + np.arange(count) * step
     above = np.clip(np.searchsorted(places, wanted - 1e-6), 1, len(places) - 1)
     share = np.clip((wanted - places[above - 1]) / (places[above] - places[above - 1]), 0, 1)
     grid = np.empty((count, *volume.shape[1:]), np.int16)
     for k in range(count):
         low, high, t = volume[above[k] - 1], volume[above[k]], float(share[k])
         grid[k] = high if t > 1 - 1e-3 else low if t < 1e-3 else np.rint((1 - t) * low + t * high)
-    return grid
+    return grid, step
 
 
-def _affine(series: Series) -> NDArray[np.float64] | None:
+def _affine(series: Series, step: float | None) -> NDArray[np.float64] | None:
     """Voxel (w, h, d) → mm right, anterior, superior; None where the place is unknown."""
     first, last = series.slices[0], series.slices[-1]
     if not series.located or first.spacing is None:
         return None
     o = np.asarray(first.orientation)
     start, end = np.asarray(first.position), np.asarray(last.position)
-    along = (end - start) / np.linalg.norm(end - start) * series.spacing_mm if series.spacing_mm else first.normal
+    line = end - start  # leans away from the normal where the gantry was tilted
+    along = line * (step / float(line @ first.normal)) if step else first.normal
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1], lps[:3, 2], lps[:3, 3] = o[:3] * first.spacing[1], o[3:] * first.spacing[0], along, start
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps

@@ -21,7 +21,7 @@ from tacit.prepare.explore import ClassImages
 from tacit.prepare.hashes import NAMES, as_hex
 from tacit.prepare.similar import near_pairs
 from tacit.read.dicom import read_headers
-from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, is_run, read_grades, read_labels, read_list, unpack
+from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, read_grades, read_labels, read_list, unpack
 from tacit.read.series import find_series
 from tacit.read.tree import Tree, find_files, listed_files
 from tacit.report.track import Bar
@@ -82,6 +82,7 @@ def audit(
         raise UsageError("OUT is the folder to be audited; nothing is written there: give another OUT")
     command = f"tacit audit {source} -o {out}" + (f" --labels {labels}" if labels else "")
     with open_run(out, command=command, settings=settings, overwrite=overwrite) as run:
+        place = unpack(place, run.folder / "input") if place.suffix.lower() == ".zip" else place
         tree = _tree(place, run)
         classes = ClassImages()
         grouped = _Labels(place, labels)
@@ -102,8 +103,6 @@ def audit(
 
 
 def _tree(place: Path, run: Run) -> Tree:
-    if place.suffix.lower() == ".zip":
-        place = unpack(place, run.folder / "input")
     if is_pattern(place):
         tree = listed_files(sorted(glob.glob(str(place), recursive=True)), Path())
     else:
@@ -141,7 +140,7 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
 
         folders: dict[Path, list[Path]] = defaultdict(list)
         for path, kind in tree.files:
-            if kind == "picture" and not is_mask(path):
+            if kind == "picture" and not is_mask(path, labels.place):
                 folders[path.parent].append(path)
             elif kind == "picture":
                 took([Item(path, "mask", keep=False, reason="an annotation, not an image")], None, 1)
@@ -152,11 +151,8 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
                 took([Item(path, kind, keep=False, reason=words)], None, 1)
                 if kind == "empty":
                     run.fail(path, ReadError(path, "the file is empty (0 bytes)"))
-        for folder, files in folders.items():
-            if any(is_run(f) for f in (folder, folder.parent)):
-                took([Item(p, "answer", keep=False, reason="an answer of an earlier run") for p in files], None, len(files))
-            else:
-                took(*look_at_pictures(files, see, run.fail), len(files))
+        for files in folders.values():
+            took(*look_at_pictures(files, see, run.fail), len(files))
         for path in tree.of("volume"):
             took(*look_at_volume(path, see, run.fail), 1)
         for path in tree.of("slide"):

@@ -135,7 +135,7 @@ def _counts(found: Sequence) -> tuple[int, int, int]:
 
 
 def _holes_in_names(items: list[Item], found: Sequence) -> list[tuple[int, int]]:
-    """(index before a hole, slices missing) where the last numbers of the names skip, against their usual step."""
+    """(index before a hole, slices missing) where the last numbers of the names skip, against their usual step; a foreign slice's name is no hole."""
     numbers = [[int(n) for n in re.findall(r"\d+", item.path.stem)] for item in items]
     if not all(numbers):
         return []
@@ -144,7 +144,9 @@ def _holes_in_names(items: list[Item], found: Sequence) -> list[tuple[int, int]]
     if not len(steps) or np.median(steps) <= 0:
         return []
     usual = float(np.median(steps))
-    return [(placed[k][1], round(s / usual) - 1) for k, s in enumerate(steps) if s > 1.5 * usual]
+    taken = {n[-1] for n in numbers}
+    absent = [sum(round(placed[k][0] + j * usual) not in taken for j in range(1, round(s / usual))) for k, s in enumerate(steps)]
+    return [(placed[k][1], count) for k, count in enumerate(absent) if count]
 
 
 def look_at_series(series: Series, see: See, fail: Fail) -> tuple[list[Item], SeriesRow]:

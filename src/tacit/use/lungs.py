@@ -1,7 +1,11 @@
-"""`tacit lungs`: masks of the lungs of chest CTs as NIfTI, left and right apart, with their litres and pictures to judge them by."""
+"""`tacit lungs`: masks of the lungs of chest CTs as NIfTI, left and right apart, with their litres and pictures to judge them by.
+
+Morphology finds them, or a U-Net that is learnt on the same volumes first, or one that an earlier run learnt (`use/lungs_learn.py`).
+"""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import build, merge, parse_assignments, read_toml, to_toml
-from tacit.errors import InputError, ReadError, UsageError
+from tacit.errors import InputError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
+from tacit.learn.lung_unet import LungUnet
 from tacit.prepare.contrast import window_uint8
-from tacit.prepare.lung import LEFT, RIGHT, LungConfig, Lungs, find_lungs
+from tacit.prepare.lung import LEFT, RIGHT, Lungs, find_lungs
 from tacit.prepare.space import canonical
 from tacit.read.nifti import write_nifti
 from tacit.read.volume import Gaps
@@ -24,11 +29,13 @@ from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
 from tacit.run import Run, as_csv, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.volumes import each_volume, find_volumes
+from tacit.use.lungs_learn import LungsConfig, check_choice, check_same_data, learn_unet, load_unet, no_lungs
+from tacit.use.volumes import Found, each_volume, find_volumes
 
-HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "warnings")
+HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "method", "warnings")
 EMPHYSEMA_HU, DENSE_HU = -950, -500  # below: emphysema (the usual index); above, inside the lung: vessels and consolidation
 TINTS = {RIGHT: (200, 60, 20), LEFT: (30, 80, 210)}
+METHOD = {"morphology": "morphology alone (docs/lungs.md)", "lung-unet": "a U-Net that was taught (docs/lungs.md, model/card.md)"}
 SHOWN = 6  # slices in a picture
 
 
@@ -46,54 +53,85 @@ def lungs(
     out: str | Path,
     *,
     gaps: Gaps = "refuse",
+    learn: bool = False,
+    masks: str | Path | None = None,
+    model: str | Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
     threads: int = 1,
+    resume: bool = False,
     overwrite: bool = False,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> LungsResult:
     """Writes masks/<name>.nii.gz (1 right, 2 left), tables/lungs.csv and report.html for every CT volume that `source` names.
 
-    gaps: what to do about DICOM series with missing slices or uneven spacing: refuse, tolerate or interpolate. Raises TacitError;
-    one volume's failure is a row of failures.csv.
+    gaps: what to do about DICOM series with missing slices or uneven spacing: refuse, tolerate or interpolate. learn: a U-Net
+    learns on the volumes first, from the masks that morphology makes of them or, where `masks` names a folder, from the masks
+    there that have a volume's name, and then writes its own; it is kept in OUT/model. model: the OUT of such a run, whose
+    U-Net writes the masks. Raises TacitError; one volume's failure is a row of failures.csv.
     """
     if gaps not in ("refuse", "tolerate", "interpolate"):
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
-    c = build(LungConfig, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
-    prepare_device("cpu", threads)
-    settings = {"lungs": {"input": str(source), "gaps": gaps}, **plain(c)}
+    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
+    chosen.pop("lungs", None)  # a run's own config.toml can be given back
+    check_choice(out, learn, masks, model, seed, overwrite, chosen)
+    c = build(LungsConfig, chosen)
+    device = prepare_device(device, threads)
+    network = load_unet(model, device) if model else None
+    choice = {"learn": learn, "masks": str(masks) if masks else None, "model": str(model) if model else None, "seed": seed}
+    settings = {"lungs": {"input": str(source), "gaps": gaps} | choice, **plain(c)}
+    if not learn:
+        del settings["unet"]  # nothing of it takes part
     if not Path(source).exists():
         raise InputError(f"{source} does not exist; INPUT is a volume, a folder, a zip or a manifest")
-    with open_run(out, command=f"tacit lungs {source} -o {out} --gaps {gaps}", settings=settings, overwrite=overwrite) as run:
-        rows: list[tuple[Any, ...]] = []
-        panels: list[Panel] = []
+    words = ["tacit", "lungs", str(source), "-o", str(out), "--gaps", gaps, *(["--learn"] if learn else [])]
+    for name in ("masks", "model"):
+        words += [f"--{name}", str(choice[name])] if choice[name] else []
+    command = shlex.join([*words, *(["--seed", str(seed)] if learn else []), *(w for a in set or [] for w in ("--set", a))])
+    with open_run(out, command=command, settings=settings, resume=resume, overwrite=overwrite) as run:
+        if run.finished_before:
+            return LungsResult(Path(out), run.record["litres"], len(run.failures))
         found = find_volumes(source, run, gaps=gaps)
-        with Bar("lungs") as bar:
-            for one, image in each_volume(found, run, bar.advance):
-                try:
-                    answer = find_lungs(image, c)
-                except InputError as error:
-                    run.fail(one.paths[0], ReadError(one.paths[0], str(error).split(": ", 1)[-1], "look at the picture; give a chest CT in Hounsfield units"))
-                    continue
-                rows.append(_row(one.name, image, answer))
-                write_nifti(run.folder / "masks" / f"{one.name}.nii.gz", replace(image, pixels=answer.mask))
-                picture = montage(image, answer.mask)
-                write_atomic(run.folder / "figures" / f"{one.name}.jpg", jpeg(picture))
-                words = f"{answer.litres:.2f} L (right {answer.right_litres:.2f}, left {answer.left_litres:.2f})" + "".join(f"; {w}" for w in answer.warnings)
-                panels.append(Panel(one.name, embedded(jpeg(picture), "jpeg"), None, words))
+        if learn:
+            check_same_data(found, masks, run)
+            network = learn_unet(found, masks, c, run, seed=seed, device=device)
+        rows, panels = _find_all(found, network, c, run)
         if not rows:
             raise InputError(f"no lungs in {source}; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}")
         write_atomic(run.folder / "tables" / "lungs.csv", as_csv(HEADER, rows))
-        run.record |= {"volumes": len(rows)}
+        litres = {r[0]: r[1] for r in rows}
+        run.record |= {"volumes": len(rows), "litres": litres}
         _report(run, rows, panels, settings)
-        return LungsResult(Path(out), {r[0]: r[1] for r in rows}, len(run.failures))
+        return LungsResult(Path(out), litres, len(run.failures))
 
 
-def _row(name: str, image: Image, answer: Lungs) -> tuple[Any, ...]:
+def _find_all(found: list[Found], network: LungUnet | None, c: LungsConfig, run: Run) -> tuple[list[tuple[Any, ...]], list[Panel]]:
+    """Masks and pictures of every volume, written one by one; a row and a panel of each."""
+    rows: list[tuple[Any, ...]] = []
+    panels: list[Panel] = []
+    with Bar("lungs") as bar:
+        for one, image in each_volume(found, run, bar.advance):
+            try:
+                answer = network.find(image, c) if network else find_lungs(image, c)
+            except InputError as error:
+                run.fail(one.paths[0], no_lungs(one.paths[0], error))
+                continue
+            rows.append(_row(one.name, image, answer, "lung-unet" if network else "morphology"))
+            write_nifti(run.folder / "masks" / f"{one.name}.nii.gz", replace(image, pixels=answer.mask))
+            picture = jpeg(montage(image, answer.mask))
+            write_atomic(run.folder / "figures" / f"{one.name}.jpg", picture)
+            words = f"{answer.litres:.2f} L (right {answer.right_litres:.2f}, left {answer.left_litres:.2f})" + "".join(f"; {w}" for w in answer.warnings)
+            panels.append(Panel(one.name, embedded(picture, "jpeg"), None, words))
+    return rows, panels
+
+
+def _row(name: str, image: Image, answer: Lungs, method: str) -> tuple[Any, ...]:
     inside = image.pixels[answer.mask > 0]
     spacing = "×".join(f"{s:.4g}" for s in image.spacing_mm or ())
     shares = (float((inside < EMPHYSEMA_HU).mean()), float((inside > DENSE_HU).mean()))
     numbers = [round(v, 4) for v in (answer.litres, answer.right_litres, answer.left_litres)]
-    return (name, *numbers, len(image.pixels), spacing, round(float(inside.mean()), 1), *(round(s, 4) for s in shares), "; ".join(answer.warnings))
+    return (name, *numbers, len(image.pixels), spacing, round(float(inside.mean()), 1), *(round(s, 4) for s in shares), method, "; ".join(answer.warnings))
 
 
 def montage(image: Image, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -121,7 +159,7 @@ def _report(run: Run, rows: list[tuple[Any, ...]], panels: list[Panel], settings
         facts=[
             ("volumes", str(len(rows))),
             ("litres", f"{min(r[1] for r in rows):.2f} – {max(r[1] for r in rows):.2f}"),
-            ("method", "morphology alone (docs/lungs.md); the patient's right lung is red, the left blue; slices run from the diaphragm up"),
+            ("method", f"{METHOD[rows[0][-2]]}; the patient's right lung is red, the left blue; slices run from the diaphragm up"),
         ],
         figures=panels[:60],
         galleries=[],

@@ -27,24 +27,24 @@ PRIOR = {
 }
 
 
-def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any]) -> None:
-    """Writes model/: weights.safetensors, model.json, card.md."""
+def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any], card: str | None = None) -> None:
+    """Writes model/: weights.safetensors, model.json, card.md (`card`, or the one of a way to segment)."""
     save_tensors(folder / "weights.safetensors", network.state_dict())
     about = {"method": method, "config": network.config.model_dump(mode="json"), **facts}
     write_atomic(folder / "model.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    card = CARD.format(method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing"))
+    card = card or CARD.format(method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing"))
     write_atomic(folder / "card.md", card)
 
 
-def load_model(run: str | Path) -> tuple[Any, dict[str, Any]]:
-    """The network of a run (or of its model folder) in eval mode, and what model.json says."""
+def load_model(run: str | Path, known: dict[str, Any] = METHODS) -> tuple[Any, dict[str, Any]]:
+    """The network of a run (or of its model folder) in eval mode, and what model.json says. known: method → class, of the job at hand."""
     place = Path(run)
     place = place / "model" if (place / "model").is_dir() else place
     if not (place / "model.json").is_file():
         raise MissingError(f"--model {run}: no model.json there or in its model/ folder; give the OUT of a finished run")
     try:
         about = json.loads((place / "model.json").read_text(encoding="utf-8"))
-        kind, settings = METHODS[about["method"]], dict(about["config"])
+        kind, settings = known[about["method"]], dict(about["config"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"--model {run}: model.json is damaged or of an unknown method ({error!r})") from error
     if "weights" in settings.get("network", {}):

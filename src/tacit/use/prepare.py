@@ -14,7 +14,7 @@ from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
 from tacit.prepare.stain_normalise import lab_look, macenko, reinhard, stain_look
-from tacit.prepare.steps import Step, apply, recipe
+from tacit.prepare.steps import SEEN_FIRST, Step, apply, recipe
 from tacit.read.folder import find_cases
 from tacit.read.nifti import write_nifti
 from tacit.read.picture import read_picture
@@ -85,7 +85,7 @@ def _with_stains(text: str, source: str | Path, target: str | Path | None) -> li
     """The recipe, with the two steps that need to have seen the target's colours."""
     steps: list[Step] = []
     for word in (w.strip() for w in text.split(",") if w.strip()):
-        if word not in ("reinhard", "macenko"):
+        if word not in SEEN_FIRST:
             steps += recipe(word)
             continue
         pictures = [read_picture(path).pixels for _, path in list(find_cases(target if target is not None else source))[:12]]
