@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tacit.config import Config
 from tacit.learn.methods import METHODS
+from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 
@@ -52,6 +53,8 @@ def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for method, kind in PRETRAINING.items():
+        text += f"\n## `tacit pretrain --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (("Separating glands, any method", InstancesConfig(), "instances."), ("`tacit lungs`", LungsConfig(), "")):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text

@@ -15,6 +15,7 @@ import tacit
 from tacit.cli import app
 from tacit.config import Config
 from tacit.learn.methods import METHODS
+from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 
@@ -56,9 +57,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = (
-        "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs lungs open_slide prepare_images read_picture read_volume segment"
-    )
+    kept = "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs lungs open_slide prepare_images pretrain read_picture read_volume segment"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -131,11 +130,12 @@ def test_every_setting_is_documented() -> None:
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in fields(LungsConfig) if f"`{f}`" not in text]
+    missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 
 
 def test_every_method_has_a_page() -> None:
-    for method in METHODS:
+    for method in (*METHODS, *PRETRAINING):
         assert any(f"`--method {method}`" in p.read_text() for p in (ROOT / "docs").glob("*.md")), method
 
 

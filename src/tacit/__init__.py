@@ -31,6 +31,7 @@ _WHERE = {
     "find_lungs": "tacit.prepare.lung",
     "lungs": "tacit.use.lungs",
     "open_slide": "tacit.read.slide",
+    "pretrain": "tacit.use.pretrain",
     "prepare_images": "tacit.use.prepare",  # `tacit prepare`; the bare name is the package of the steps
     "read_picture": "tacit.read.picture",
     "read_volume": "tacit.read.nifti",

@@ -130,6 +130,45 @@ def compare(
 
 
 @app.command()
+def pretrain(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures, a glob, zip, list or manifest.")],
+    out: Out,
+    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco or vae-byol.")] = "byol",
+    preset: Annotated[Optional[str], typer.Option(help="For byol: byol, report or histology.")] = None,  # noqa: UP045
+    backbone: Annotated[Optional[str], typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,  # noqa: UP045
+    weights: Annotated[Optional[str], typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set_: Setting = None,
+) -> None:
+    """Learn features from unlabelled pictures by pairs of views; no label takes part."""
+    from tacit.use.pretrain import pretrain as run
+
+    result = run(
+        source,
+        out,
+        method=method,
+        preset=preset,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        config=config,
+        set=set_,
+    )
+    print(f"{result.images} images, loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
+    weights_file = out / "model" / "encoder.safetensors"
+    _close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.weights={weights_file}")
+
+
+@app.command()
 def audit(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of anything (pictures, DICOM, NIfTI, slides), a file or a zip.")],
     out: Out,

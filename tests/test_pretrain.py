@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tacit
+from tacit.errors import ConfigError, InputError, OutputError, UsageError
+from tacit.learn.pretraining import METHODS, Pictures, view_batches
+from tacit.parts.backbone import Backbone, BackboneConfig
+from tacit.phantom import tissue
+from tacit.report.picture import png
+
+TINY = ["backbone.name=resnet10t", "size=32", "hidden=32", "projection=16", "train.batch=4", "train.epochs=2", "train.checkpoint_every=2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("tissue")
+    for k in range(10):
+        (place / f"{k}.png").write_bytes(png(tissue.draw(np.random.default_rng(k), (72, 96), 2.0).picture))
+    return place
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "weights.safetensors").read_bytes()
+
+
+def test_a_folder_becomes_features_and_the_encoder_can_be_used_elsewhere(folder: Path, tmp_path: Path) -> None:
+    result = tacit.pretrain(folder, tmp_path / "a", preset="histology", set=TINY)
+    assert (result.images, result.failed) == (10, 0) and 0 < result.loss < 4.5 and result.rank > 1
+    for name in ("report.html", "figures/views.png", "metrics.csv", "model/model.json", "model/card.md", "run.json"):
+        assert (tmp_path / "a" / name).stat().st_size > 0, name
+    torch.manual_seed(5)
+    backbone = Backbone(BackboneConfig(name="resnet10t", weights=str(tmp_path / "a" / "model" / "encoder.safetensors")))
+    assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, backbone.width)
+
+
+def test_masks_beside_the_pictures_change_nothing(folder: Path, tmp_path: Path) -> None:
+    tacit.pretrain(folder, tmp_path / "a", set=TINY)
+    for name, seed in (("scrambled", 1), ("other", 2)):
+        place = tmp_path / name
+        (place / "masks").mkdir(parents=True)
+        for picture in folder.glob("*.png"):
+            (place / picture.name).write_bytes(picture.read_bytes())
+            (place / "masks" / picture.name).write_bytes(png(np.random.default_rng(seed).integers(0, 5, (72, 96)).astype(np.uint8)))
+        (place / "Grade.csv").write_text("name,patient ID,grade\n" + "".join(f"{k},{k % seed},{'benign' if k % 2 else 'malignant'}\n" for k in range(10)))
+        tacit.pretrain(place, tmp_path / f"{name}-out", set=TINY)
+        assert weights(tmp_path / f"{name}-out") == weights(tmp_path / "a")
+
+
+def test_a_resumed_run_with_other_images_is_refused_and_a_finished_one_does_nothing(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    for picture in folder.glob("*.png"):
+        (place / picture.name).write_bytes(picture.read_bytes())
+    first = tacit.pretrain(place, tmp_path / "a", set=TINY)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert tacit.pretrain(place, tmp_path / "a", set=TINY, resume=True) == first
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*") if p.is_file()} == before
+    (place / "0.png").write_bytes((place / "1.png").read_bytes())
+    with pytest.raises(OutputError, match="have changed"):
+        tacit.pretrain(place, tmp_path / "a", set=TINY, resume=True)
+
+
+def test_batches_are_pure_functions_of_the_step_and_an_epoch_shows_every_picture(folder: Path) -> None:
+    from tacit.read.picture import read_picture
+
+    seen: list[Path] = []
+
+    def read(path: Path) -> np.ndarray:
+        seen.append(path)
+        return read_picture(path).pixels
+
+    paths = sorted(folder.glob("*.png"))
+    a, b = (view_batches(Pictures(paths, read, most_bytes=1), "byol", 32, 5, 3) for _ in range(2))
+    assert torch.equal(a(7)["a"], b(7)["a"]) and not torch.equal(a(7)["a"], a(7)["b"])
+    seen.clear()
+    a(0), a(1)
+    assert sorted(seen) == paths
+    few = view_batches(Pictures(paths[:2], read), "byol", 32, 5, 3)(0)
+    assert few["a"].shape == (5, 3, 32, 32)
+
+
+def test_little_memory_changes_no_picture(folder: Path) -> None:
+    from tacit.read.picture import read_picture
+
+    paths = sorted(folder.glob("*.png"))
+    small = Pictures(paths, lambda p: read_picture(p).pixels, most_bytes=3 * 72 * 96 * 3)
+    for index in (0, 1, 2, 3, 0, 9):
+        assert np.array_equal(small[index], read_picture(paths[index]).pixels)
+    assert len(small.kept) <= 3 and small.held == sum(p.nbytes for p in small.kept.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"method": "mystery"}, UsageError, "byol, simclr"),
+        ({"preset": "fast"}, UsageError, "histology"),
+        ({"method": "moco", "preset": "report"}, UsageError, "none"),
+        ({"backbone": "resnet1"}, ConfigError, "did you mean"),
+        ({"set": ["train.batch=1"]}, UsageError, "at least two"),
+        ({"set": ["views=upside"]}, ConfigError, "simclr"),
+        ({"set": ["momentom=1"]}, ConfigError, "momentum"),
+    ],
+)
+def test_wrong_choices_are_refused(folder: Path, tmp_path: Path, options: dict, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        tacit.pretrain(folder, tmp_path / "o", **options)
+
+
+def test_one_picture_is_too_few_and_damage_is_a_row(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    (place / "bad.png").write_bytes(b"no picture")
+    for k in range(2):
+        (place / f"{k}.png").write_bytes((folder / f"{k}.png").read_bytes())
+    assert tacit.pretrain(place, tmp_path / "o", set=[*TINY, "train.epochs=1"]).failed == 1
+    (place / "1.png").unlink()
+    with pytest.raises(InputError, match="at least two"):
+        tacit.pretrain(place, tmp_path / "p", set=TINY)
+
+
+def test_every_method_is_named() -> None:
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol"}
