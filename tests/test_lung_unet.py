@@ -78,7 +78,7 @@ def test_the_loss_falls() -> None:
     shop = Workshop()
     unet().fit([(image, truth)], shop)
     curve = [v for (_, _, name), v in shop.curves.rows.items() if name == "loss"]
-    assert np.mean(curve[-3:]) < 0.5 * np.mean(curve[:3])
+    assert np.mean(curve[-3:]) < 0.7 * np.mean(curve[:3])
 
 
 def weights(seed: int = 0, assignments: list[str] = TINIEST, **shop: Any) -> dict[str, torch.Tensor]:

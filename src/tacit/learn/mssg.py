@@ -65,7 +65,7 @@ class Stage2Config(TrainConfig):
 
 class MssgConfig(Config):
     proposals: Literal["border", "phantom", "haematoxylin"] = "border"  # what stage 2 learns from
-    border: BorderConfig = BorderConfig(padding="reflect", cue="haematoxylin", clusters=3, hole_um2=13838.0)  # cures, see docs/mssg.md
+    border: BorderConfig = BorderConfig(padding="reflect", cue="haematoxylin", clusters=3, hole_um2=13838.0, least_share=0.15)  # cures, see docs/mssg.md
     folder_net: bool = True  # cure: one stage-1 net and one clustering for the folder; False = image by image, as published
     data: DataConfig = DataConfig(um_per_px=1.86, size=128, zoom=0.5)
     network: PspConfig = PspConfig()
