@@ -34,7 +34,7 @@ def test_a_folder_becomes_features_and_the_encoder_can_be_used_elsewhere(folder:
     for name in ("report.html", "figures/views.png", "metrics.csv", "model/model.json", "model/card.md", "run.json"):
         assert (tmp_path / "a" / name).stat().st_size > 0, name
     torch.manual_seed(5)
-    backbone = Backbone(BackboneConfig(name="resnet10t", weights=str(tmp_path / "a" / "model" / "encoder.safetensors")))
+    backbone = Backbone(BackboneConfig(name="resnet10t", weights=str(tmp_path / "a" / "model" / "encoder.safetensors"))).eval()
     assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, backbone.width)
 
 

@@ -165,7 +165,8 @@ def pretrain(
     )
     print(f"{result.images} images, loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
     weights_file = out / "model" / "encoder.safetensors"
-    _close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.weights={weights_file}")
+    encoder = backbone or ("resnext50_32x4d" if preset == "report" else "resnet18")
+    _close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={encoder} --set network.weights={weights_file}")
 
 
 @app.command()
