@@ -26,7 +26,6 @@ test: check
 
 # Slow proofs; each stops when its rows are done and goes on where it stopped.
 proof: venv
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]"
 	for script in reading cleaning lungs audit_memory contrast views slides; do $(PY) benchmarks/$$script.py; done
 	$(PY) benchmarks/lung_unet.py "$${TACIT_DATA:-../shared/data}"
 	$(PY) benchmarks/scale.py
