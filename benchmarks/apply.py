@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from provenance import stamp
 from tacit.learn.phantom_taught import PhantomTaught
 from tacit.phantom import tissue
-from tacit.run import versions
 from tacit.use.model import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def main() -> None:
         "sizes": found,
         "threads": 1,
         "machine": {"cores": os.cpu_count(), "load_before": os.getloadavg()},
-        "versions": versions(),
+        **stamp(),
     }
     print(f"{1 / per_image:.2f} images per CPU second; peak {found[100]['peak_mb']:.0f} MB at 100, {found[400]['peak_mb']:.0f} MB at 400 ({growth:+.1%})")
     (ROOT / "benchmarks" / "results" / "apply.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -16,11 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from provenance import stamp
 from tacit.learn.classical.haematoxylin import Haematoxylin
 from tacit.read.folder import find_cases, read_mask
 from tacit.read.picture import read_picture
 from tacit.report.score import figures, tally
-from tacit.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "glas"
@@ -49,7 +49,7 @@ def main() -> None:
     found = baselines()
     for name, row in found.items():
         print(name, {k: round(v, 3) for k, v in row.items()}, "known", KNOWN[name])
-    (ROOT / "benchmarks" / "results" / "baselines.json").write_text(json.dumps({"found": found, "known": KNOWN, "versions": versions()}, indent=1) + "\n")
+    (ROOT / "benchmarks" / "results" / "baselines.json").write_text(json.dumps({"found": found, "known": KNOWN, **stamp()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import Any
 
 import pandas as pd
 
+from provenance import COMMIT
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "glas"
 RESULTS = ROOT / "benchmarks" / "results" / "glas"
@@ -135,7 +137,7 @@ def row(name: str, seed: int, lists: dict[str, Path]) -> None:
         "command": f"tacit segment TRAIN -o OUT {' '.join(map(str, words))}",
         "seconds": {"learn_and_apply_train": learn, "apply_testA": apply, "learning_run": record["seconds"]},
         "versions": record["versions"],
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip(),
+        "commit": COMMIT,
         "train": score(out),
         "testA": score(on_test),
     }

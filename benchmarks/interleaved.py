@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from provenance import COMMIT
 from tacit.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,13 +56,12 @@ def write(name: str, rows: dict[str, Any], peers: list[str], **more: object) -> 
     for row, found in rows.items():
         if "ratio_cpu" in found:
             print(f"{row:<44} ours {found['ours_cpu_ms']:9.3f} ms   peer {found['peer_cpu_ms']:9.3f} ms   {found['ratio_cpu']:7.2f}×")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     record = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name}",
         "threads": 1,
         "rows": rows,
         **more,
         "versions": versions() | {p: metadata.version(p) for p in peers},
-        "commit": commit,
+        "commit": COMMIT,
     }
     (ROOT / "benchmarks" / "results" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

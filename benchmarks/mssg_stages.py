@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from glas import DATA, ROOT
+from provenance import stamp
 from tacit.learn.mssg import BorderConfig, MssgConfig, Proposal, propose
 from tacit.prepare.space import to_spacing
 from tacit.read.folder import find_cases, read_mask
 from tacit.read.picture import read_picture
 from tacit.report.score import figures, tally
-from tacit.run import versions
 
 SEED = 0
 
@@ -54,7 +54,7 @@ def main() -> None:
     found = {"with the cures": steps(pictures, truths, MssgConfig().border, True), "as published": steps(pictures, truths, BorderConfig(), False)}
     for way, rows in found.items():
         print(way, {k: round(v["miou"], 3) for k, v in rows.items()})
-    result = {"found": found, "images": len(cases), "seed": SEED, "seconds": time.monotonic() - clock, "versions": versions()}
+    result = {"found": found, "images": len(cases), "seconds": time.monotonic() - clock, **stamp(SEED)}
     (ROOT / "benchmarks" / "results" / "mssg_stages.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from provenance import stamp
 from tacit.phantom import tissue
 from tacit.prepare.scale import APPARENT_PX, NUCLEUS_UM, estimate_mpp
 from tacit.read.picture import read_picture
-from tacit.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data")
@@ -32,7 +32,7 @@ def drawn(um: float, seed: int) -> list[np.ndarray]:
 
 
 def main() -> None:
-    result: dict[str, object] = {"apparent_px": APPARENT_PX, "nucleus_um_in_use": NUCLEUS_UM, "versions": versions()}
+    result: dict[str, object] = {"apparent_px": APPARENT_PX, "nucleus_um_in_use": NUCLEUS_UM, "seeds": [*TAUGHT, *CHECKED], **stamp()}
     widths = [np.log(NUCLEUS_UM * um / estimate_mpp(drawn(um, seed))) for um in SPACINGS for seed in TAUGHT]
     measured = float(np.exp(np.mean(widths)))
     result["nucleus_um_measured"] = measured

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from glas import DATA, ROOT, WORK, folders, tacit
+from provenance import stamp
 from tacit import evaluate
-from tacit.run import versions
 
 
 def main(run: Path) -> None:
@@ -26,7 +26,7 @@ def main(run: Path) -> None:
         figures = evaluate(out / "masks", DATA / "masks")["figures"]
         found[name] = {k: figures[k] for k in ("miou", "object_f1", "object_dice", "object_hausdorff_px", "objects_predicted", "objects_true")}
         print(name, {k: round(v, 3) for k, v in found[name].items()})
-    (ROOT / "benchmarks" / "results" / "splitting.json").write_text(json.dumps({"found": found, "versions": versions()}, indent=1) + "\n")
+    (ROOT / "benchmarks" / "results" / "splitting.json").write_text(json.dumps({"found": found, **stamp()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from provenance import stamp
+
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "benchmarks" / "work" / "torture"
 TINY = "draw.pictures=16 teachers=2 train.epochs=2 train.steps=30 train.batch=4 train.checkpoint_every=3 student.epochs=2 student.steps=30 student.batch=4"
@@ -53,7 +55,7 @@ def main(kills: int) -> None:
             subprocess.run([*words(out), "--resume"], check=True, stdout=subprocess.DEVNULL)
         wrong += not same(WORK / "whole", out)
         print(f"{done} kills, {rounds} runs finished, {wrong} differ", flush=True)
-    result = {"kills": done, "runs": rounds, "runs_that_differ": wrong, "unbroken_seconds": whole}
+    result = {"kills": done, "runs": rounds, "runs_that_differ": wrong, "unbroken_seconds": whole, **stamp(0)}
     (ROOT / "benchmarks" / "results" / "torture.json").write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if wrong else 0)
 
