@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from tacit.phantom import tissue
@@ -27,7 +26,8 @@ def pictures() -> list[np.ndarray]:
 
 
 def test_all_four_hashes_are_those_of_imagehash_bit_by_bit() -> None:
-    imagehash = pytest.importorskip("imagehash")
+    import imagehash
+
     for picture in pictures():
         found = hashes(picture)
         for name, theirs in PEERS.items():
@@ -35,7 +35,8 @@ def test_all_four_hashes_are_those_of_imagehash_bit_by_bit() -> None:
 
 
 def test_real_slices_hash_alike_too(data) -> None:
-    imagehash = pytest.importorskip("imagehash")
+    import imagehash
+
     from tacit.read.nifti import read_volume
 
     volume = read_volume(data / "covid-ct-md" / "nifti" / "P001.nii.gz").pixels[::12]
