@@ -275,3 +275,12 @@ def test_real_series_as_dicom_and_as_pictures_lose_only_what_was_planted(data: P
         audit(tmp_path / place, tmp_path / f"out-{place}")
         dropped = [Path(r["path"]).stem for r in rows(tmp_path / f"out-{place}" / "manifest.csv") if r["keep"] == "false"]
         assert dropped == [f"slice_{at:03d}"]
+
+
+def test_the_real_dicom_files_are_all_kept_though_most_of_their_series_is_missing(data: Path, tmp_path: Path) -> None:
+    tacit.audit(data / "covid-ct-md" / "dicom", tmp_path / "out")
+    with (tmp_path / "out" / "tables" / "series.csv").open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    assert [row[c] for c in ("slices", "missing", "duplicate", "foreign", "shuffled")] == ["48", "66", "0", "0", "0"]
+    with (tmp_path / "out" / "manifest.csv").open(encoding="utf-8") as file:
+        assert all(line["keep"] == "true" for line in csv.DictReader(file))

@@ -64,17 +64,21 @@ def differences(smalls: list[Small]) -> NDArray[np.float32]:
     return np.stack([np.abs(flat - row).mean(1) for row in flat])
 
 
-def check(smalls: list[Small]) -> Sequence:
-    """Judges slices in their given order. Fewer than four cannot be judged and all belong."""
+def check(smalls: list[Small], places: list[float] | None = None) -> Sequence:
+    """Judges slices in their given order. Fewer than four cannot be judged and all belong.
+
+    places: where each slice is said to lie (mm, or any unit): at an end, a jump over a hole is no sign of foreign slices.
+    """
     n = len(smalls)
     if n < 4:
         return Sequence(tuple(Finding("") for _ in smalls), tuple(range(n)))
     d = differences(smalls)
     findings = [Finding("")] * n
     order = _without_duplicates(d, findings)
-    kept, taken = _without_runs(d, order)
+    at = np.arange(n, dtype=float) if places is None else np.asarray(places, float)
+    kept, taken = _without_runs(d, order, at)
     if len(taken) > DISORDER * len(order):
-        kept, taken = _without_runs(d, best_order(d, order))
+        kept, taken = _without_runs(d, best_order(d, order), np.arange(n, dtype=float))
     kept = _put_back(d, kept, taken, findings)
     forwards = kept if kept.index(min(kept)) <= kept.index(max(kept)) else kept[::-1]
     for i in _displaced(forwards):
@@ -95,11 +99,11 @@ def _without_duplicates(d: NDArray[np.float32], findings: list[Finding]) -> list
     return order
 
 
-def _without_runs(d: NDArray[np.float32], order: list[int]) -> tuple[list[int], list[int]]:
+def _without_runs(d: NDArray[np.float32], order: list[int], at: NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """Takes out runs that do not belong, the shortest first and of equal ones the most glaring. Gives the rest and the taken."""
     kept, taken = list(order), []
     while len(kept) > 3:
-        run = _worst_run(d, kept)
+        run = _worst_run(d, kept, at)
         if run is None:
             break
         taken += kept[run[0] : run[1]]
@@ -107,10 +111,12 @@ def _without_runs(d: NDArray[np.float32], order: list[int]) -> tuple[list[int], 
     return kept, taken
 
 
-def _worst_run(d: NDArray[np.float32], kept: list[int]) -> tuple[int, int] | None:
+def _worst_run(d: NDArray[np.float32], kept: list[int], places: NDArray[np.float64]) -> tuple[int, int] | None:
     n = len(kept)
     k = np.asarray(kept)
     jumps = d[k[:-1], k[1:]]
+    gaps = np.abs(np.diff(places[k]))
+    steps = jumps / np.maximum(gaps / max(float(np.median(gaps)), 1e-9), 1)  # over a hole many slices change at once
     for m in range(1, max(int(LONGEST_RUN * n), 1) + 1):
         over = d[k[: n - m - 1], k[m + 1 :]]  # from before the run to after it
         ratio = np.minimum(jumps[: n - m - 1], jumps[m:]) / np.maximum(over, 1e-6)
@@ -118,7 +124,7 @@ def _worst_run(d: NDArray[np.float32], kept: list[int]) -> tuple[int, int] | Non
         if at >= 0 and ratio[at] > 1:
             return at + 1, at + 1 + m
         if n >= m + 4:
-            head, tail = jumps[m - 1] / max(jumps[m : m + 3].max(), 1e-6), jumps[n - m - 1] / max(jumps[n - m - 4 : n - m - 1].max(), 1e-6)
+            head, tail = steps[m - 1] / max(steps[m : m + 3].max(), 1e-6), steps[n - m - 1] / max(steps[n - m - 4 : n - m - 1].max(), 1e-6)
             if max(head, tail) > END_JUMP:
                 return (0, m) if head >= tail else (n - m, n)
     return None

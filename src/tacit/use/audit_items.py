@@ -112,7 +112,7 @@ def _is_stack(smalls: list[NDArray[np.float32]]) -> bool:
 
 def _judge_stack(items: list[Item], smalls: list[NDArray[np.float32]]) -> SeriesRow:
     name = str(items[0].path.parent)
-    found = check(smalls)
+    found = check(smalls, _numbered(items))
     _say(items, found)
     for rank, index in enumerate(found.order):
         items[index].position = float(rank)
@@ -134,6 +134,13 @@ def _counts(found: Sequence) -> tuple[int, int, int]:
     return found.count("duplicate"), found.count("foreign"), found.count("shuffled")
 
 
+def _numbered(items: list[Item]) -> list[float] | None:
+    """The last number of each name where they rise throughout: where the slices are said to lie."""
+    numbers = [re.findall(r"\d+", item.path.stem) for item in items]
+    last = [float(n[-1]) for n in numbers if n]
+    return last if len(last) == len(items) and all(a < b for a, b in zip(last[:-1], last[1:], strict=True)) else None
+
+
 def _holes_in_names(items: list[Item], found: Sequence) -> list[tuple[int, int]]:
     """(index before a hole, slices missing) where the last numbers of the names skip, against their usual step; a foreign slice's name is no hole."""
     numbers = [[int(n) for n in re.findall(r"\d+", item.path.stem)] for item in items]
@@ -152,7 +159,7 @@ def _holes_in_names(items: list[Item], found: Sequence) -> list[tuple[int, int]]
 def look_at_series(series: Series, see: See, fail: Fail) -> tuple[list[Item], SeriesRow]:
     """A DICOM series: its slices by position, each hashed; geometry is judged by the header, then belonging by the pixels."""
     items: dict[tuple[Path, int], Item] = {}
-    smalls, seen = [], []
+    smalls, seen, places = [], [], []
     offsets = series.offsets
     for one, offset in zip(series.slices, offsets, strict=True):
         item = items[one.path, one.frame] = _slice_item(one, series, float(offset))
@@ -167,12 +174,13 @@ def look_at_series(series: Series, see: See, fail: Fail) -> tuple[list[Item], Se
         see(str(one.path), grey)
         smalls.append(small(grey))
         seen.append(item)
+        places.append(float(offset))
     for one in series.misplaced:
         items[one.path, one.frame].note(f"shuffled: instance number {one.number} disagrees with its position")
     for one, why in series.left_out:
         items[one.path, one.frame] = _slice_item(one, series, None)
         items[one.path, one.frame].note(why, keep=False)
-    found = check(smalls)
+    found = check(smalls, places)
     _say(seen, found)
     holes = _holes_in_places(series)
     for index, count in holes:
