@@ -284,3 +284,38 @@ def test_the_real_dicom_files_are_all_kept_though_most_of_their_series_is_missin
     assert [row[c] for c in ("slices", "missing", "duplicate", "foreign", "shuffled")] == ["48", "66", "0", "0", "0"]
     with (tmp_path / "out" / "manifest.csv").open(encoding="utf-8") as file:
         assert all(line["keep"] == "true" for line in csv.DictReader(file))
+
+
+def test_classes_below_split_folders_are_known_and_strange_labels_are_refused(tmp_path: Path) -> None:
+    place, rng = tmp_path / "in", np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in ("COVID", "normal"):
+            (place / split / label).mkdir(parents=True)
+            for k in range(3):
+                Pillow.fromarray(rng.integers(0, 255, (40, 50), dtype=np.uint8)).save(place / split / label / f"{k}.png")
+    shutil.copy(place / "train" / "COVID" / "0.png", place / "test" / "normal" / "same.png")
+    result = tacit.audit(place, tmp_path / "out")
+    with (tmp_path / "out" / "tables" / "images.csv").open(encoding="utf-8") as file:
+        assert {(r["split"], r["label"]) for r in csv.DictReader(file)} == {(s, c) for s in ("train", "test") for c in ("COVID", "normal")}
+    assert result.files == 13 and result.pictures == 12  # the copy goes, and both its faults are said
+    assert "same bytes" in (tmp_path / "out" / "manifest.csv").read_text(encoding="utf-8")
+    (tmp_path / "labels.csv").write_text("case,class\nnobody,a\nnothing,b\n")
+    with pytest.raises(UsageError, match="names none"):
+        tacit.audit(place, tmp_path / "out2", labels=tmp_path / "labels.csv")
+
+
+def test_a_mask_volume_is_no_image_and_nan_is_a_row(tmp_path: Path) -> None:
+    from tacit.image import Image
+    from tacit.read.nifti import write_nifti
+
+    hu = body(12, 48).astype(np.float32)
+    write_nifti(tmp_path / "in" / "ct.nii.gz", Image(hu, "dhw", (2.0, 1.0, 1.0)))
+    write_nifti(tmp_path / "in" / "ct_mask.nii.gz", Image((hu > 0).astype(np.uint8), "dhw", (2.0, 1.0, 1.0)))
+    hu[3, 4, 5] = np.nan
+    write_nifti(tmp_path / "in" / "nan.nii.gz", Image(hu, "dhw", (2.0, 1.0, 1.0)))
+    tacit.audit(tmp_path / "in", tmp_path / "out")
+    with (tmp_path / "out" / "manifest.csv").open(encoding="utf-8") as file:
+        kinds = {Path(r["path"]).name: (r["kind"], r["keep"]) for r in csv.DictReader(file)}
+    assert kinds["ct_mask.nii.gz"] == ("mask", "false") and kinds["ct.nii.gz"] == ("volume", "true")
+    with pytest.raises(InputError, match="not finite"):
+        lungs(tmp_path / "in" / "nan.nii.gz", tmp_path / "out3")

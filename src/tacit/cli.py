@@ -165,8 +165,7 @@ def pretrain(
     )
     print(f"{result.images} images, loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
     weights_file = out / "model" / "encoder.safetensors"
-    encoder = backbone or ("resnext50_32x4d" if preset == "report" else "resnet18")
-    _close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={encoder} --set network.weights={weights_file}")
+    _close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={result.backbone} --set network.weights={weights_file}")
 
 
 @app.command()
@@ -188,7 +187,10 @@ def audit(
     print(f"{result.files} files, {result.kept} kept, {result.series} series, {result.near_pairs} pairs of near twins, {result.failed} failed")
     for reason, count in result.reasons.items():
         print(f"  {count:>6}  {reason}")
-    _close(out, result.failed, f"tacit segment {out / 'manifest.csv'} -o OUT")
+    for line in result.warnings:
+        print(line, file=sys.stderr)
+    verb = "segment" if result.pictures else "lungs"
+    _close(out, result.failed, f"tacit {verb} {out / 'manifest.csv'} -o OUT")
 
 
 @app.command()
@@ -227,6 +229,8 @@ def lungs(
     )
     for name, litres in result.litres.items():
         print(f"{name:<32} {litres:.2f} L")
+    for line in result.warnings:
+        print(line, file=sys.stderr)
     _close(out, result.failed, f"tacit prepare {source} -o OUT --steps covnet")
 
 

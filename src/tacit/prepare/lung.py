@@ -61,6 +61,8 @@ def find_lungs(image: Image, config: LungConfig | None = None, mask_of: Callable
     c = config or LungConfig()
     if image.axes != "dhw" or image.spacing_mm is None:
         raise InputError(f"{image.name}: lungs are looked for in a volume with known spacing; this has axes {image.axes!r} and spacing {image.spacing_mm}")
+    if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
+        raise InputError(f"{image.name}: it holds values that are not finite; replace them, for example by -1024 HU")
     low, high = int(image.pixels.min()), int(image.pixels.max())
     if low > -500 or high < 100:
         raise InputError(f"{image.name}: values {low} … {high} are no Hounsfield units of a chest CT (air is −1000, tissue about 0)")

@@ -99,6 +99,8 @@ def _volume(image: Image, words: str) -> Image:
 
 
 def _window(level: float, width: float) -> Callable[[Image], Image]:
+    if not (np.isfinite([level, width]).all() and width > 0):
+        raise UsageError(f"--steps: window={level:g}:{width:g} wants a level and a positive width, for example window=-500:1500")
     return lambda i: _by_slice(i, f"window {level:g}, {width:g}", lambda x: contrast.window_uint8(x, level, width))
 
 
@@ -150,6 +152,8 @@ def _size(height: int, width: int, how: How = "area") -> Callable[[Image], Image
 
 
 def _length(slices: int, how: How = "linear") -> Callable[[Image], Image]:
+    if not 1 <= slices <= 4096:
+        raise UsageError(f"--steps: length={slices} wants 1 to 4096 slices")
     return lambda i: to_length(_volume(i, "length"), slices, how)
 
 

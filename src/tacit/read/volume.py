@@ -15,6 +15,7 @@ from tacit.read.packed import decoded
 from tacit.read.series import Series
 
 Gaps = Literal["refuse", "tolerate", "interpolate"]
+TOLERATED = "tolerated:"  # begins the history's line of a series that was stacked with its holes
 LOW, HIGH = -32768, 32767
 
 
@@ -37,6 +38,8 @@ def read_series(series: Series, *, gaps: Gaps = "refuse", told: Callable[[int, i
         read_slice(one, volume[index])
         told(index + 1, len(slices))
     history = [f"read {len(slices)} DICOM slices ordered by position" + (f"; {d.words}" if d.words else "")]
+    if gaps == "tolerate" and (d.missing or d.spacing_uneven):
+        history.append(f"{TOLERATED} {d.words}: distances along the slices and volumes are wrong")
     step = series.spacing_mm
     if gaps == "interpolate" and step and (d.missing or d.spacing_uneven):
         volume, step = _even(volume, series.offsets, step)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 import secrets
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tacit.report.track import Bar
 from tacit.run import Run, as_csv, open_run
 from tacit.use.audit_items import Item, SeriesRow, look_at_pictures, look_at_series, look_at_slide, look_at_volume
 from tacit.use.device import prepare_device
-from tacit.use.report_audit import write_audit_report
+from tacit.use.report_audit import warnings_of, write_audit_report
 from tacit.use.shortcuts import shortcuts_of
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "testa": "test", "testb": "test", "val": "val", "validation": "val"}
@@ -50,7 +51,9 @@ class AuditResult:
     failed: int
     series: int
     near_pairs: int
-    reasons: dict[str, int]  # first word of the reason → files
+    pictures: int  # of the kept
+    reasons: dict[str, int]  # first word of the reason → files; "missing slices" → slices
+    warnings: tuple[str, ...] = ()
 
 
 def audit(
@@ -89,6 +92,10 @@ def audit(
         items, rows = _look(tree, run, grouped, classes)
         if not any(item.keep for item in items):
             raise InputError(_nothing(place, tree, run))
+        if labels and not any(item.label for item in items):
+            raise UsageError(
+                f"--labels {labels} names none of the {len(items)} files, their folders, series or patients; its first names: {', '.join(list(grouped.table)[:3])}"
+            )
         _hash_files(items)
         _repeated_files(items)
         _outliers(items)
@@ -99,7 +106,7 @@ def audit(
         result = _result(Path(out), run, items, rows, pairs)
         run.record |= {"files": result.files, "kept": result.kept, "series": result.series, "near_pairs": result.near_pairs, "reasons": result.reasons}
         write_audit_report(run, result, items, rows, pairs, classes, shortcuts, settings)
-    return result
+        return replace(result, warnings=tuple(warnings_of(rows, pairs, shortcuts)))
 
 
 def _tree(place: Path, run: Run) -> Tree:
@@ -177,8 +184,10 @@ class _Labels:
         self.table = read_labels(Path(table)) if table else {n: row["label"] for n, row in self.list.items() if row["label"]}
         grades = read_grades(self.place) if self.place.is_dir() else None
         self.grades = {} if grades is None else {r["name"]: (r["patient"] or "", r["label"] or "") for _, r in grades.iterrows()}
-        names = [p.name for p in sorted(self.place.iterdir()) if p.is_dir() and not p.name.startswith(".")] if self.place.is_dir() else []
-        self.classes = set(names) if 2 <= len(names) <= 20 and not table and not any(n.lower() in SPLITS for n in names) else set()
+        names = _folders(self.place)
+        if any(n.lower() in SPLITS for n in names):  # train/COVID, test/normal …: the classes lie one level below
+            names = sorted({n for split in names if split.lower() in SPLITS for n in _folders(self.place / split)})
+        self.classes = set(names) if 2 <= len(names) <= 20 and not table else set()
 
     def of_file(self, path: Path) -> str:
         """The class of a file, "" where unknown."""
@@ -187,7 +196,8 @@ class _Labels:
                 return self.table[key]
         if path.stem in self.grades:
             return self.grades[path.stem][1]
-        first = path.relative_to(self.place).parts[0] if path.is_relative_to(self.place) else ""
+        parts = path.relative_to(self.place).parts[:-1] if path.is_relative_to(self.place) else ()
+        first = next((p for p in parts if p.lower() not in SPLITS), "")
         return first if first in self.classes else ""
 
     def fill(self, items: list[Item]) -> None:
@@ -201,6 +211,10 @@ class _Labels:
         if self.classes and len({item.label for item in items if item.keep and item.label}) < 2:
             for item in items:
                 item.label = ""
+
+
+def _folders(place: Path) -> list[str]:
+    return [p.name for p in sorted(place.iterdir()) if p.is_dir() and not p.name.startswith(".")] if place.is_dir() else []
 
 
 def _columns(path: Path) -> dict[str, dict[str, str]]:
@@ -316,6 +330,11 @@ def _result(out: Path, run: Run, items: list[Item], rows: list[SeriesRow], pairs
     reasons: dict[str, int] = defaultdict(int)
     for item in items:
         for reason in item.reason.split("; ") if item.reason else []:
-            reasons[reason.split(":")[0]] += 1
-    failed = len(run.failures)
-    return AuditResult(out, len(items), sum(i.keep for i in items), failed, len(rows), len(pairs), dict(sorted(reasons.items(), key=lambda r: -r[1])))
+            if reason.startswith("missing"):
+                reasons["missing slices"] += int(next(iter(re.findall(r"\d+", reason)), 1))
+            else:
+                reasons[reason.split(":")[0]] += 1
+    files, kept = {i.path for i in items}, {i.path for i in items if i.keep}
+    pictures = sum(i.keep and i.kind == "picture" for i in items)
+    ordered = dict(sorted(reasons.items(), key=lambda r: -r[1]))
+    return AuditResult(out, len(files), len(kept), len(run.failures), len(rows), len(pairs), pictures, ordered)

@@ -235,7 +235,8 @@ def look_at_volume(path: Path, see: See, fail: Fail) -> tuple[list[Item], Series
     item = Item(path, "volume", series=str(path), spacing=_words(image.spacing_mm), facts=_facts(image.shape, middle) | hashes(middle))  # type: ignore[arg-type]
     see(str(path), middle)
     if flat:
-        item.note("a mask or a volume of few values: its slices were not judged")
+        item.kind = "mask"
+        item.note("a mask or a volume of a few values, not an image", keep=False)
         return [item], None
     smalls = [small(plane) for plane in planes]
     found = check(smalls)

@@ -23,7 +23,7 @@ from tacit.prepare.contrast import window_uint8
 from tacit.prepare.lung import LEFT, RIGHT, Lungs, find_lungs
 from tacit.prepare.space import canonical
 from tacit.read.nifti import write_nifti
-from tacit.read.volume import Gaps
+from tacit.read.volume import TOLERATED, Gaps
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
@@ -46,6 +46,7 @@ class LungsResult:
     folder: Path
     litres: dict[str, float]
     failed: int
+    warnings: tuple[str, ...] = ()
 
 
 def lungs(
@@ -103,7 +104,7 @@ def lungs(
         litres = {r[0]: r[1] for r in rows}
         run.record |= {"volumes": len(rows), "litres": litres}
         _report(run, rows, panels, settings)
-        return LungsResult(Path(out), litres, len(run.failures))
+        return LungsResult(Path(out), litres, len(run.failures), tuple(f"{r[0]}: {r[-1]}" for r in rows if r[-1]))
 
 
 def _find_all(found: list[Found], network: LungUnet | None, c: LungsConfig, run: Run) -> tuple[list[tuple[Any, ...]], list[Panel]]:
@@ -117,6 +118,7 @@ def _find_all(found: list[Found], network: LungUnet | None, c: LungsConfig, run:
             except InputError as error:
                 run.fail(one.paths[0], no_lungs(one.paths[0], error))
                 continue
+            answer = replace(answer, warnings=(*answer.warnings, *(line for line in image.history if line.startswith(TOLERATED))))
             rows.append(_row(one.name, image, answer, "lung-unet" if network else "morphology"))
             write_nifti(run.folder / "masks" / f"{one.name}.nii.gz", replace(image, pixels=answer.mask))
             picture = jpeg(montage(image, answer.mask))

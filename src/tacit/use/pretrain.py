@@ -47,6 +47,7 @@ class PretrainResult:
     loss: float
     spread: float
     rank: float
+    backbone: str  # timm's name
 
 
 def pretrain(
@@ -90,7 +91,7 @@ def pretrain(
             raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
         if run.finished_before:
             last = run.record["last"]
-            return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"])
+            return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
         run.record |= {"seed": seed, "device": device, "threads": threads, "data": data}
         pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
         run.record["images"] = len(pictures)
@@ -98,7 +99,7 @@ def pretrain(
         _keep(run, method, c, network, len(pictures), seed)
         run.record["last"] = last
         _report(run, pictures, c, last, settings, seed)
-        return PretrainResult(Path(out), len(pictures), len(run.failures), last["loss"], last["spread"], last["rank"])
+        return PretrainResult(Path(out), len(pictures), len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
 
 
 def _settings(method: str, preset: str | None, backbone: str | None, weights: str | None, chosen: dict[str, Any]) -> Any:

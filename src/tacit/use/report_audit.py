@@ -19,7 +19,7 @@ from tacit.read.picture import read_picture
 from tacit.report import figures
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded, jpeg
-from tacit.run import Run
+from tacit.run import Run, as_csv
 from tacit.use.audit_items import Item, SeriesRow
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def write_audit_report(
             [[s.name, f"{s.auc:.3f}", f"{s.interval[0]:.3f} – {s.interval[1]:.3f}", s.cases, s.groups, ", ".join(s.features)] for s in shortcuts],
         ),
     ]
+    header = ("facts", "auc", "low", "high", "cases", "groups", "used")
+    lines = [(s.name, round(s.auc, 4), round(s.interval[0], 4), round(s.interval[1], 4), s.cases, s.groups, " ".join(s.features)) for s in shortcuts]
+    write_atomic(run.folder / "tables" / "shortcuts.csv", as_csv(header, lines))
     text = page(
         title="Audit",
         subtitle=run.record["command"],
@@ -82,7 +85,7 @@ def write_audit_report(
         tables=[t for t in tables if t[3]],
         failures=run.failures,
         settings=to_toml(settings),
-        warnings=_warnings(rows, pairs, shortcuts),
+        warnings=warnings_of(rows, pairs, shortcuts),
     )
     write_atomic(run.folder / "report.html", text)
 
@@ -94,7 +97,8 @@ CAPTIONS = {
 }
 
 
-def _warnings(rows: list[SeriesRow], pairs: list[tuple[Any, ...]], shortcuts: list[Shortcut]) -> list[str]:
+def warnings_of(rows: list[SeriesRow], pairs: list[tuple[Any, ...]], shortcuts: list[Shortcut]) -> list[str]:
+    """What a person should know before anything else, one sentence each."""
     found = [
         f"{s.name} alone tell the class: AUC {s.auc:.2f} [{s.interval[0]:.2f}, {s.interval[1]:.2f}]. Any accuracy on this collection may be theirs."
         for s in shortcuts
