@@ -21,7 +21,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -106,10 +106,19 @@ def as_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 @contextlib.contextmanager
-def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume: bool = False, overwrite: bool = False) -> Iterator[Run]:
+def open_run(
+    out: str | Path,
+    *,
+    command: str,
+    settings: dict[str, Any],
+    reads: Iterable[str | Path | None],
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Iterator[Run]:
     """Opens OUT for one run: empty, or its own to `resume`, or to `overwrite`; locked against a second process.
 
-    settings: everything that decides the result; a resumed run must have the same. Raises OutputError.
+    settings: everything that decides the result; a resumed run must have the same. reads: every path that the run reads — none
+    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. Raises OutputError.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -117,6 +126,8 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
     present = {p.name for p in folder.iterdir()} if folder.exists() else set()
     if resume and present - {".lock"} and "run.json" not in present:
         raise OutputError(f"OUT {folder} holds files but no run.json, so there is no run to resume; give another folder")
+    if present - {".lock"} and (overwrite or not resume):
+        _check_apart(folder, reads)
     if present - {".lock"} and not (resume or overwrite):
         raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
     try:
@@ -168,6 +179,22 @@ def _kept(run: Run) -> Iterator[Run]:
         raise
     run.record["status"] = "finished"
     run.save_record()
+
+
+def _check_apart(folder: Path, reads: Iterable[str | Path | None]) -> None:
+    """Refuses an OUT that is, or holds, what the run reads, or the link by which it is reached, or what a link leads to."""
+    places = _both_ways(folder)
+    for path in reads:
+        if path is not None and os.path.lexists(path):
+            ways = _both_ways(path)
+            if any(way.is_relative_to(place) for way in ways for place in places):
+                verb = "is" if ways & places else "holds"
+                raise OutputError(f"OUT {folder} {verb} {path}, which this run reads (--overwrite would delete it); give another OUT")
+
+
+def _both_ways(path: str | Path) -> set[Path]:
+    """Where a path lies as it is written, and with its links followed."""
+    return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}
 
 
 def _clear(folder: Path, present: set[str]) -> None:

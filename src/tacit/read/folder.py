@@ -12,7 +12,7 @@ import io
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,19 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of([path])
+
+
+def named_files(source: str | Path) -> Iterator[Path]:
+    """INPUT itself, then each file that it names: those of a glob, the rows of a list, all below a folder. Members of a zip are none."""
+    path = Path(source)
+    if is_pattern(source):
+        yield from (p for p in map(Path, glob.iglob(str(source), recursive=True)) if p.is_file())
+        return
+    yield path
+    if path.is_dir():
+        yield from walk(path)[0]
+    elif path.suffix.lower() in LIST_SUFFIXES:
+        yield from (path.parent / str(p) for p in read_list(path)["path"])
 
 
 def is_pattern(source: str | Path) -> bool:

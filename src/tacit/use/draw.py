@@ -37,7 +37,8 @@ def draw_sheet(
     settings = build(TissueConfig, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
     own = (settings,) if name == "tissue" else ()
     record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, "settings": plain(settings)}
-    with open_run(out, command=f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}", settings=record, overwrite=overwrite) as run:
+    command = f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}"
+    with open_run(out, command=command, settings=record, reads=[name, config], overwrite=overwrite) as run:
         tiles, rows = [], []
         with Bar(f"drawing {name}") as bar:
             for index in range(count):

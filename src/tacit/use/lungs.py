@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tacit.learn.lung_unet import LungUnet
 from tacit.prepare.contrast import window_uint8
 from tacit.prepare.lung import LEFT, RIGHT, Lungs, find_lungs
 from tacit.prepare.space import canonical
+from tacit.read.folder import named_files
 from tacit.read.nifti import write_nifti
 from tacit.read.volume import TOLERATED, Gaps
 from tacit.report.page import Panel, page
@@ -76,7 +78,7 @@ def lungs(
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
     chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
     chosen.pop("lungs", None)  # a run's own config.toml can be given back
-    check_choice(out, learn, masks, model, seed, overwrite, chosen)
+    check_choice(learn, masks, model, seed, chosen)
     c = build(LungsConfig, chosen)
     device = prepare_device(device, threads)
     network = load_unet(model, device) if model else None
@@ -90,7 +92,8 @@ def lungs(
     for name in ("masks", "model"):
         words += [f"--{name}", str(choice[name])] if choice[name] else []
     command = shlex.join([*words, *(["--seed", str(seed)] if learn else []), *(w for a in set or [] for w in ("--set", a))])
-    with open_run(out, command=command, settings=settings, resume=resume, overwrite=overwrite) as run:
+    reads = chain(named_files(source), named_files(masks) if masks else (), [model, config])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         if run.finished_before:
             return LungsResult(Path(out), run.record["litres"], len(run.failures))
         found = find_volumes(source, run, gaps=gaps)

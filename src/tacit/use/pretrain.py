@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tacit.learn.pretraining import METHODS, PRESETS, Pictures, view_batches
 from tacit.learn.workshop import Workshop
 from tacit.parts.weights import save_tensors
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
@@ -81,9 +82,9 @@ def pretrain(
     prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
     words = ["tacit", "pretrain", str(source), "-o", str(out), "--method", method, *(["--preset", preset] if preset else []), "--seed", str(seed)]
-    with open_run(
-        out, command=shlex.join([*words, *(w for a in set or [] for w in ("--set", a))]), settings=settings, resume=resume, overwrite=overwrite
-    ) as run:
+    command = shlex.join([*words, *(w for a in set or [] for w in ("--set", a))])
+    reads = chain(named_files(source), [config, c.backbone.weights])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             data = Cases.fingerprint(cases.hashes(bar.advance))

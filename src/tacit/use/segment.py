@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tacit.learn.methods import FAST, METHODS
 from tacit.learn.workshop import Workshop
 from tacit.phantom import generator
 from tacit.prepare.space import to_spacing
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
 from tacit.run import Run, open_run, plain
@@ -82,10 +83,10 @@ def segment(
     network.to(prepare_device(device, threads))
     zipped = Path(source).suffix.lower() == ".zip"
     found = None if zipped else find_cases(source)
-    if overwrite:
-        _check_apart(Path(out), model, found)
+    weights = getattr(getattr(network.config, "network", None), "weights", None)
+    reads = chain(named_files(source), [model, config, phantom, weights])
     words = _command(options | {"seed": seed, "learn_from": learn_from, "config": str(config) if config else None, "device": device}, out, set or [])
-    with open_run(out, command=words, settings=settings, resume=resume, overwrite=overwrite) as run:
+    with open_run(out, command=words, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             hashes = cases.hashes(bar.advance)
@@ -126,16 +127,6 @@ def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom:
     names, drawn = [n.strip() for n in classes.split(",")], getattr(generator(phantom), "CLASSES", ("structure",))
     if len(names) != len(drawn) or not all(names):
         raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
-
-
-def _check_apart(out: Path, model: str | Path | None, found: Cases | None) -> None:
-    """Refuses to overwrite a folder that this very run reads from."""
-    place = out.resolve()
-    inside = [Path(model)] if model else []
-    inside += [path for _, path in found] if found is not None else []
-    for path in inside:
-        if path.resolve().is_relative_to(place):
-            raise OutputError(f"--overwrite would delete {path}, which this run reads; give another OUT")
 
 
 def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
