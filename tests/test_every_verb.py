@@ -1,17 +1,24 @@
-"""What every verb that opens a run promises: it deletes nothing that it reads."""
+"""What every verb that opens a run promises: it deletes nothing that it reads, and its record says how to do it again."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import json
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pandas as pd
 import pytest
+import torch
+from typer.main import get_command
 
 import tacit
-from tacit.errors import OutputError
+from tacit.cli import app
+from tacit.errors import InputError, OutputError
 from tacit.learn.lung_unet import LungUnet
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
@@ -110,3 +117,69 @@ def test_out_may_lie_inside_the_input(tmp_path: Path) -> None:
     draw_sheet("tissue", tmp_path / "drawn", count=2, shape=(60, 80))
     for _ in range(2):
         assert tacit.prepare_images(tmp_path / "drawn" / "images", tmp_path / "drawn" / "images" / "out", steps="he", overwrite=True).written == 2
+
+
+LEARNING = "--seed 3 --device auto --threads 2 --config 'my settings.toml'"
+COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked and written down
+    f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
+    "segment 'bad files' -o o --budget fast --phantom mine.py",
+    "segment 'bad files' -o o --model made",
+    f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
+    "pretrain 'bad files' -o o --method simclr",
+    "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
+    f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
+    "lungs 'bad files' -o o --model made/tables/lungs",
+    "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
+    "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
+]
+FREE = {"resume", "overwrite"}  # how OUT was found is no part of what was done
+
+
+@pytest.fixture
+def bad(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the commands are typed; the threads that they ask for are given back."""
+    monkeypatch.chdir(place)
+    (place / "bad files").mkdir(exist_ok=True)
+    for name in ("a.png", "b.nii.gz"):
+        (place / "bad files" / name).write_bytes(b"neither")
+    (place / "my settings.toml").write_text("")
+    (place / "mine.py").write_bytes((place / "made" / "tables" / "mine.py").read_bytes())
+    yield place
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def options(words: list[str]) -> dict[str, Any]:
+    """What the command line makes of a command without its first word."""
+    return dict(get_command(app).commands[words[0]].make_context(words[0], words[1:]).params)
+
+
+def recorded(words: list[str], out: str) -> list[str]:
+    """The command in the record of a run, without its first word."""
+    words = [out if before == "-o" else word for before, word in zip(["", *words], words)]
+    with contextlib.suppress(InputError):
+        app(words, standalone_mode=False)
+    first, *rest = shlex.split(json.loads(Path(out, "run.json").read_text())["command"])
+    assert first == "tacit"
+    return rest
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_path: Path) -> None:
+    typed = shlex.split(command)
+    once = recorded(typed, str(tmp_path / "once"))
+    asked, kept = options(typed), options(once)
+    assert kept == asked | {"out": tmp_path / "once"} | ({"salt": None} if "salt" in asked else {})
+    assert [str(tmp_path / "once") if w.endswith("again") else w for w in recorded(once, str(tmp_path / "again"))] == once
+    assert not any(b"s3cr3t" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_every_option_was_among_the_commands_typed() -> None:
+    group = get_command(app).commands
+    for verb in {c.split()[0] for c in COMMANDS}:
+        typed = {name for c in COMMANDS if c.split()[0] == verb for name, value in options(shlex.split(c)).items() if value != default(group[verb], name)}
+        assert typed | FREE >= {p.name for p in group[verb].params}, verb
+
+
+def default(verb: Any, name: str) -> Any:
+    return next(p.default for p in verb.params if p.name == name)

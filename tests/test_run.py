@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import OutputError, ReadError
-from tacit.run import difference, open_run
+from tacit.run import command_line, difference, open_run
 
 
 def test_a_run_leaves_its_record(tmp_path: Path) -> None:
@@ -80,3 +80,11 @@ def test_an_error_inside_is_recorded(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), open_run(tmp_path / "o", command="", settings={}, reads=[]):
         _ = 1 / 0
     assert "ZeroDivisionError" in json.loads((tmp_path / "o" / "run.json").read_text())["status"]
+
+
+def test_a_command_line_quotes_repeats_drops_defaults_and_never_tells_the_salt() -> None:
+    defaults = {"near": 5, "seed": 0, "device": "cpu"}
+    line = command_line(
+        "audit", "my scans", Path("out"), defaults, near=3, seed=0, device=None, keep_identifiers=True, learn=False, n=4, set=["a.b=1", "c=d e"], salt="x"
+    )
+    assert line == "tacit audit 'my scans' -o out --near 3 --keep-identifiers -n 4 --set a.b=1 --set 'c=d e'"

@@ -18,6 +18,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -51,6 +52,7 @@ OWN = [
     "input",
     ".lock",
 ]
+SECRET = ("salt",)  # options that no record may hold
 PACKAGES = ["tacit", "torch", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "timm", "segmentation-models-pytorch"]
 
 
@@ -204,6 +206,26 @@ def _clear(folder: Path, present: set[str]) -> None:
     for name in present - {".lock"}:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def command_line(verb: str, source: str | Path, out: str | Path, defaults: dict[str, Any] | None = None, /, **options: Any) -> str:
+    """The command that repeats a run. Options that are None, False or their default are left out, lists repeated; a salt is never written.
+
+    defaults: those of the verb's function (its `__kwdefaults__`), which are those of the command line.
+
+    >>> command_line("audit", "my scans", "out", {"near": 5, "seed": 0}, near=3, seed=0, keep_identifiers=True, salt="secret")
+    "tacit audit 'my scans' -o out --near 3 --keep-identifiers"
+    >>> command_line("phantom", "tissue", "out", n=4, set=["nuclei.size=2", "stroma=0"])
+    'tacit phantom tissue -o out -n 4 --set nuclei.size=2 --set stroma=0'
+    """
+    words = ["tacit", verb, str(source), "-o", str(out)]
+    for name, given in options.items():
+        flag = f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
+        if given is None or given is False or name in SECRET or (name in (defaults or {}) and given == (defaults or {})[name]):
+            continue
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            words += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
 
 
 def _earlier(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tacit.read.picture import read_picture
 from tacit.read.volume import Gaps
 from tacit.report.picture import png
 from tacit.report.track import Bar
-from tacit.run import Run, as_csv, open_run
+from tacit.run import Run, as_csv, command_line, open_run
 from tacit.use.device import prepare_device
 from tacit.use.volumes import find_volumes
 
@@ -62,7 +62,8 @@ def prepare_images(
         raise InputError(f"{source} does not exist; INPUT is a picture, volume, folder, glob, zip or list")
     settings = {"prepare": {"input": str(source), "steps": steps, "target": str(target) if target else None, "mpp": mpp, "gaps": gaps}}
     reads = chain(named_files(source), named_files(target) if target else ())
-    with open_run(out, command=f"tacit prepare {source} -o {out} --steps {steps}", settings=settings, reads=reads, overwrite=overwrite) as run:
+    command = command_line("prepare", source, out, prepare_images.__kwdefaults__, steps=steps, target=target, mpp=mpp, gaps=gaps, threads=threads)
+    with open_run(out, command=command, settings=settings, reads=reads, overwrite=overwrite) as run:
         rows: list[tuple[Any, ...]] = []
         with Bar("preparing") as bar:
             for index, total, name, path, read in _items(source, run, mpp, gaps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,7 +24,7 @@ from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
 from tacit.report.picture import embedded, png, sheet
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, open_run, plain
+from tacit.run import Run, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 
@@ -81,8 +80,10 @@ def pretrain(
         raise UsageError(f"--seed {seed}: expected a seed from 0")
     prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    words = ["tacit", "pretrain", str(source), "-o", str(out), "--method", method, *(["--preset", preset] if preset else []), "--seed", str(seed)]
-    command = shlex.join([*words, *(w for a in set or [] for w in ("--set", a))])
+    command = command_line(
+        "pretrain", source, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, seed=seed, device=device,
+        threads=threads, config=config, set=set,
+    )  # fmt: skip
     reads = chain(named_files(source), [config, c.backbone.weights])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
