@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tacit.cases import Cases
 from tacit.config import Config, read_toml, to_toml
 from tacit.errors import OutputError, ReadError, UsageError
 from tacit.files import storage_error, write_atomic
@@ -80,6 +81,13 @@ class Run:
         if row not in self.failures:
             self.failures.append(row)
             self.say(f"failed: {error}")
+
+    def check_same(self, hashes: dict[str, str], where: object) -> None:
+        """Keeps the fingerprint of the files that the run reads. Raises OutputError where the run that is resumed began with others."""
+        data = Cases.fingerprint(hashes)
+        if self.earlier.get("data", data) != data:
+            raise OutputError(f"--resume wants the files of the first run, but some in {where} have changed since; use --overwrite")
+        self.record["data"] = data
 
     @property
     def finished_before(self) -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.config import build, merge, parse_assignments, read_toml, to_toml
+from tacit.config import build, chosen_settings, to_toml
 from tacit.errors import InputError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
@@ -30,7 +30,7 @@ from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
 from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.lungs_learn import LungsConfig, check_choice, check_same_data, learn_unet, load_unet, no_lungs
+from tacit.use.lungs_learn import LungsConfig, check_choice, hashes_of, learn_unet, load_unet, no_lungs
 from tacit.use.volumes import Found, each_volume, find_volumes
 
 HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "method", "warnings")
@@ -75,8 +75,7 @@ def lungs(
     """
     if gaps not in ("refuse", "tolerate", "interpolate"):
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("lungs", None)  # a run's own config.toml can be given back
+    chosen = chosen_settings(config, set, "lungs")
     check_choice(learn, masks, model, seed, chosen)
     c = build(LungsConfig, chosen)
     command = command_line(
@@ -93,11 +92,11 @@ def lungs(
         raise InputError(f"{source} does not exist; INPUT is a volume, a folder, a zip or a manifest")
     reads = chain(named_files(source), named_files(masks) if masks else (), [model, config])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+        found = find_volumes(source, run, gaps=gaps)
+        run.check_same(hashes_of(found, masks), f"{source} or {masks}" if masks else source)
         if run.finished_before:
             return LungsResult(Path(out), run.record["litres"], len(run.failures))
-        found = find_volumes(source, run, gaps=gaps)
         if learn:
-            check_same_data(found, masks, run)
             network = learn_unet(found, masks, c, run, seed=seed, device=device)
         rows, panels = _find_all(found, network, c, run)
         if not rows:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.cases import Cases
-from tacit.config import build, merge, parse_assignments, read_toml, to_toml
-from tacit.errors import InputError, OutputError, ReadError, UsageError
+from tacit.config import build, chosen_settings, to_toml
+from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.learn.pretraining import METHODS, PRESETS, Pictures, view_batches
 from tacit.learn.workshop import Workshop
@@ -71,9 +71,7 @@ def pretrain(
     method: byol, simclr, simsiam, moco or vae-byol · preset: for byol: byol, report or histology · backbone: any timm name · weights: FILE.safetensors
     or hub:NAME to start from. Raises TacitError; a picture that cannot be read is a row of failures.csv.
     """
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("pretrain", None)
-    c = _settings(method, preset, backbone, weights, chosen)
+    c = _settings(method, preset, backbone, weights, chosen_settings(config, set, "pretrain"))
     options = {"input": str(source), "method": method, "preset": preset, "seed": seed}
     settings = {"pretrain": options, **plain(c)}
     if seed < 0:
@@ -88,13 +86,11 @@ def pretrain(
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
-            data = Cases.fingerprint(cases.hashes(bar.advance))
-        if run.earlier.get("data", data) != data:
-            raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
+            run.check_same(cases.hashes(bar.advance), source)
         if run.finished_before:
             last = run.record["last"]
             return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
-        run.record |= {"seed": seed, "device": device, "threads": threads, "data": data}
+        run.record |= {"seed": seed, "device": device, "threads": threads}
         pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
         run.record["images"] = len(pictures)
         network, last = _learn(method, c, pictures, run, seed, device)
