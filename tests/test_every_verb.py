@@ -159,8 +159,9 @@ def recorded(words: list[str], out: str) -> list[str]:
     words = [out if before == "-o" else word for before, word in zip(["", *words], words)]
     with contextlib.suppress(InputError):
         app(words, standalone_mode=False)
-    first, *rest = shlex.split(json.loads(Path(out, "run.json").read_text())["command"])
-    assert first == "tacit"
+    record = json.loads(Path(out, "run.json").read_text())
+    first, *rest = shlex.split(record["command"])
+    assert first == "tacit" and record.get("device") != "auto"
     return rest
 
 

@@ -76,28 +76,26 @@ def pretrain(
     settings = {"pretrain": options, **plain(c)}
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected a seed from 0")
-    prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
     command = command_line(
         "pretrain", source, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, seed=seed, device=device,
         threads=threads, config=config, set=set,
     )  # fmt: skip
+    device = prepare_device(device, threads)
     reads = chain(named_files(source), [config, c.backbone.weights])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             run.check_same(cases.hashes(bar.advance), source)
-        if run.finished_before:
-            last = run.record["last"]
-            return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
-        run.record |= {"seed": seed, "device": device, "threads": threads}
-        pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
-        run.record["images"] = len(pictures)
-        network, last = _learn(method, c, pictures, run, seed, device)
-        _keep(run, method, c, network, len(pictures), seed)
-        run.record["last"] = last
-        _report(run, pictures, c, last, settings, seed)
-        return PretrainResult(Path(out), len(pictures), len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
+        if not run.finished_before:
+            run.record |= {"seed": seed, "device": device, "threads": threads}
+            pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
+            run.record["images"] = len(pictures)
+            network, run.record["last"] = _learn(method, c, pictures, run, seed, device)
+            _keep(run, method, c, network, len(pictures), seed)
+            _report(run, pictures, c, run.record["last"], settings, seed)
+        last = run.record["last"]
+        return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
 
 
 def _settings(method: str, preset: str | None, backbone: str | None, weights: str | None, chosen: dict[str, Any]) -> Any:

@@ -77,11 +77,12 @@ def segment(
     network, kind = _network(method, model, budget, phantom, chosen)
     options = {"input": str(source), "method": kind, "model": str(model) if model else None, "budget": budget, "classes": classes, "mpp": mpp}
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
-    network.to(prepare_device(device, threads))
     command = command_line(
         "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=classes, mpp=mpp,
         learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
+    device = prepare_device(device, threads)
+    network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
     reads = chain(named_files(source), [model, config, phantom, _weights(network)])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
