@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from tacit.errors import InputError
 from tacit.parts.batch_norm import SharedBatchNorm, share_batch_norm
 from tacit.parts.processes import agreed, gathered, is_first, meet, own_rows, size
 from tacit.parts.weights import load_tensors
+from tacit.report.track import Curves
 
 LEARNT = ("byol", "simclr", "simsiam", "moco", "vae-byol")
 LOSS, WEIGHT = 1e-4, 1e-4  # how far two processes may be from one in eight steps of fp32: sums in another order round otherwise (measured: 2e-5)
@@ -120,3 +125,42 @@ def test_a_network_with_shared_batch_norm_is_the_same_when_applied() -> None:
     assert any(isinstance(m, SharedBatchNorm) for m in net.modules()) and not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     assert list(net.state_dict()) == list(before) and torch.allclose(net(x), wanted, atol=1e-5)
     assert [n for n, _ in net.named_parameters()] == [n for n in before if "running" not in n and "tracked" not in n]
+
+
+def test_a_run_that_one_process_began_is_finished_by_two(tmp_path: Path) -> None:
+    import numpy as np
+
+    import tacit
+    from tacit.phantom import tissue
+    from tacit.report.picture import png
+
+    (tmp_path / "in").mkdir()
+    for k in range(16):
+        (tmp_path / "in" / f"{k}.png").write_bytes(png(tissue.draw(np.random.default_rng(k), (72, 96), 2.0).picture))
+    (tmp_path / "in" / "torn.png").write_bytes(b"no picture")
+    settings = ["backbone.name=test_efficientnet", "size=32", "hidden=32", "projection=16", "train.batch=8", "train.epochs=6", "train.precision=fp32"]
+    settings += ["train.optimizer=sgd", "train.lr=0.002", "train.checkpoint_every=2", "train.log_every=1"]
+    tacit.pretrain(tmp_path / "in", tmp_path / "whole", set=settings)
+
+    def interrupt() -> None:
+        while not list((tmp_path / "out").glob("checkpoints/byol/last.safetensors")):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        tacit.pretrain(tmp_path / "in", tmp_path / "out", set=settings)
+    words = ["pretrain", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--resume", *(w for s in settings for w in ("--set", s))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tacit", *words]
+    settings_kept = (tmp_path / "out" / "config.toml").read_text()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert "16 images, loss" in done.stdout and done.stdout.count("next:") == 1, done.stderr  # the first one speaks
+    assert re.search(r"exitcode +: 3", done.stderr) and (tmp_path / "out" / "config.toml").read_text() == settings_kept
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "finished" and record["processes"] == 2 and record["failed"] == 1
+    one, two = (Curves(tmp_path / name / "metrics.csv").stages()["byol"]["loss"] for name in ("whole", "out"))
+    assert [step for step, _ in two] == [step for step, _ in one] == list(range(12))
+    assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], abs=1e-3)
+    whole, shared = (load_tensors(tmp_path / name / "model" / "weights.safetensors")[0] for name in ("whole", "out"))
+    for key, value in whole.items():
+        assert torch.allclose(shared[key].float(), value.float(), atol=1e-3, rtol=1e-2), key

@@ -114,6 +114,15 @@ def meet(error: TacitError | None = None, asked: bool = False) -> bool:
     raise error
 
 
+def alike(number: int) -> bool:
+    """Whether a number below 2⁶³ is the same on all processes."""
+    if size() == 1:
+        return True
+    ends = torch.tensor([number, -number])
+    dist.all_reduce(ends, dist.ReduceOp.MAX)
+    return bool(ends[0] == -ends[1])
+
+
 def summed(x: Tensor) -> Tensor:
     """The sum of a tensor over the processes, the same on all; no gradient."""
     if size() == 1:

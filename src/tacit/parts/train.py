@@ -25,7 +25,7 @@ from tacit.errors import TacitError, TrainingError
 from tacit.interrupt import HeldInterrupt
 from tacit.parts.batch_norm import share_batch_norm
 from tacit.parts.collapse import spread
-from tacit.parts.processes import agreed, gathered, here, is_first, meet, size, summed
+from tacit.parts.processes import agreed, alike, gathered, here, is_first, meet, size, summed
 from tacit.parts.weights import load_tensors, save_tensors
 
 Batch = dict[str, Any]
@@ -222,7 +222,7 @@ def _start(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder
     """The step to begin with: after the checkpoint's, the same for all processes."""
     with agreed():
         start = _resume(module, optimizer, average, folder)
-    if float(summed(torch.tensor(float(start)))) != start * size():
+    if not alike(start):
         raise TrainingError(f"the processes found different checkpoints (this one step {start}); OUT must lie on storage that all of them see")
     return start
 
