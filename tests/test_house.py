@@ -55,6 +55,22 @@ def test_imports_go_one_way(path: Path) -> None:
         assert LEVEL[other] < LEVEL[here] or (here, other) in SIBLINGS_ALLOWED, f"{here} imports {other}"
 
 
+LATER = {("use/info.py", "tacit.parts.decoder")}  # brings torch, which `tacit info` does without
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != SRC / "cli"], ids=lambda p: str(p.relative_to(SRC)))
+def test_only_heavy_packages_are_imported_inside_functions(path: Path) -> None:
+    functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = {n.module for f in functions for n in ast.walk(f) if isinstance(n, ast.ImportFrom) and n.module}
+    light = {m for m in inside if m.split(".")[0] in ("tacit", *sys.stdlib_module_names)}
+    assert {(str(path.relative_to(SRC)), m) for m in light} <= LATER
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_every_function_has_types(path: Path) -> None:
+    assert "no-untyped-def" not in path.read_text()
+
+
 def test_every_room_has_a_level() -> None:
     assert {room(p) for p in FILES} <= set(LEVEL)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive
+from tacit.parts.cluster import k_means
 from tacit.prepare.colour import standardised
 from tacit.prepare.stain import RUIFROK, separate
 
@@ -55,8 +56,6 @@ class Texture(nn.Module):
         mean = normed.mean(0)
         values, vectors = np.linalg.eigh(np.cov((normed - mean).T))
         whitener = vectors @ np.diag(1 / np.sqrt(values + c.whitening)) @ vectors.T
-        from tacit.parts.cluster import k_means
-
         centres = k_means(((normed - mean) @ whitener).astype(np.float32), min(c.words, len(normed)), seed)
         self.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
         self.whitener.copy_(torch.from_numpy(whitener.astype(np.float32)))
