@@ -126,6 +126,11 @@ def test_help_comes_in_under_half_a_second() -> None:
     assert min(took) < 0.5
 
 
+def test_the_version_is_printed_without_a_verb() -> None:
+    done = subprocess.run([sys.executable, "-m", "tacit", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, tacit.__version__)
+
+
 @pytest.mark.parametrize("verb", [v for v in VERBS if {v.__name__, f"{v.__name__}_images"} & set(tacit.__all__)], ids=lambda v: v.__name__)
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
     function = getattr(tacit, verb.__name__ if verb.__name__ in tacit.__all__ else f"{verb.__name__}_images")

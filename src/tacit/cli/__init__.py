@@ -26,17 +26,20 @@ for verb in VERBS:
     app.command()(verb)
 
 
-@app.callback()
-def main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """What stands before the verb."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from tacit import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    """What stands before the verb."""
 
 
 def run() -> NoReturn:
