@@ -131,6 +131,11 @@ def test_the_version_is_printed_without_a_verb() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, tacit.__version__)
 
 
+def test_the_command_alone_shows_its_verbs_on_lines_of_their_own() -> None:
+    alone, asked = (subprocess.run([sys.executable, "-m", "tacit", *w], capture_output=True, text=True, check=False) for w in ([], ["--help"]))
+    assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "") and "\n  segment " in alone.stdout
+
+
 @pytest.mark.parametrize("verb", [v for v in VERBS if {v.__name__, f"{v.__name__}_images"} & set(tacit.__all__)], ids=lambda v: v.__name__)
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
     function = getattr(tacit, verb.__name__ if verb.__name__ in tacit.__all__ else f"{verb.__name__}_images")

@@ -16,7 +16,6 @@ from tacit.errors import INTERRUPTED, TacitError, UsageError
 VERBS = (segment, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -46,7 +45,7 @@ def run() -> NoReturn:
     """The console script: runs a verb, prints one line for an error, returns the exit code of the tree in `errors`."""
     debug = "--debug" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except TacitError as error:
