@@ -7,7 +7,6 @@ import inspect
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,19 +110,12 @@ def test_public_functions_say_what_they_give() -> None:
     assert bare == []
 
 
-def test_help_imports_nothing_heavy() -> None:
-    script = "import sys\nfrom tacit.cli import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass\nprint(sorted({'torch','pandas','timm','cv2','skimage','matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")
-
-
-def test_help_comes_in_under_half_a_second() -> None:
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "tacit", "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.5
+def test_help_loads_nothing_heavy() -> None:
+    """What makes it come in a tenth of a second; seconds themselves are no matter for a test."""
+    code = "import sys; sys.argv = ['tacit', '--help']\ntry:\n  from tacit.cli import run; run()\nexcept SystemExit: pass\nprint('LOADED', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "timm", "pandas", "numpy", "cv2", "scipy", "sklearn", "skimage", "matplotlib", "pydicom", "lancedb", "pyarrow", "PIL"}
+    assert "segment" in done.stdout and not heavy & set(done.stdout.split("LOADED")[1].split())
 
 
 def test_the_version_is_printed_without_a_verb() -> None:
