@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tacit.errors import UsageError
 from tacit.image import Image
 from tacit.prepare.space import to_size, to_spacing
+from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
 Pictures = Sequence[NDArray[np.uint8]]  # each (h, w, 3) RGB
 VIEW_SHARE = 8 / 7  # a run looks at pictures whose shorter side is this many times its views' side (256 for 224: the report, section 4)
@@ -143,8 +144,6 @@ def _width(network: Any) -> int:
 def _through(features: Callable[[Any], Any], network: Any, side: int, device: str) -> Callable[[Pictures], NDArray[np.float32]]:
     """Pictures through a network: shorter side to `side`, normalised as ImageNet is; those of one size go together."""
     import torch
-
-    from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
     network.to(device)
 
