@@ -47,7 +47,7 @@ def local_views(rng: np.random.Generator, picture: NDArray[np.uint8], side: int,
     shared = _turned(rng.uniform(-c.turn, c.turn)) @ np.diag([mirror, 1.0]) * zoom
     quarter = 90.0 * int(rng.integers(4)) if c.quarter_turns else 0.0
     maps = [_affine(shared @ _turned(rng.uniform(-c.own_turn, c.own_turn) + extra), middle, side) for extra in (0.0, quarter)]
-    a, b = (_coloured(rng, np.asarray(view(picture, matrix, side), np.float32) / 255, c) for matrix in maps)
+    a, b = (_coloured(rng, view(picture, matrix, side), c) for matrix in maps)
     x, y = _places(maps[0], maps[1], side)
     inside = (x > -0.5) & (x < side - 0.5) & (y > -0.5) & (y < side - 0.5)
     grid = np.stack([(2 * x + 1) / side - 1, (2 * y + 1) / side - 1], -1)
@@ -72,9 +72,10 @@ def _places(a: NDArray[np.float64], b: NDArray[np.float64], side: int) -> tuple[
     return linear[0, 0] * x + linear[0, 1] * y + offset[0], linear[1, 0] * x + linear[1, 1] * y + offset[1]
 
 
-def _coloured(rng: np.random.Generator, x: NDArray[np.float32], c: LocalViewConfig) -> NDArray[np.float32]:
+def _coloured(rng: np.random.Generator, seen: NDArray[np.uint8], c: LocalViewConfig) -> NDArray[np.float32]:
     by = rng.uniform(-1, 1, 4) * (c.brightness, c.contrast, c.saturation, c.hue)
     operations = [(name, float(value if name == "hue" else 1 + value)) for name, value in zip(OPERATIONS, by, strict=True)]
     operations = [operations[i] for i in rng.permutation(4)]
+    x = (seen / 255).astype(np.float32)
     x = jittered(x, [*operations, ("saturation", 0.0)] if rng.random() < c.grey else operations, in_place=True)
-    return np.ascontiguousarray(((x - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_SD)).transpose(2, 0, 1), np.float32)
+    return np.ascontiguousarray(((x - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_SD)).transpose(2, 0, 1), np.float32)
