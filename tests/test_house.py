@@ -18,8 +18,10 @@ from tacit.cli import VERBS, app
 from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
+from tacit.use.pretrain_select import SelectConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "tacit"
@@ -167,6 +169,7 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
+    missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
     missing += [f for f in fields(LungsConfig) if f"`{f}`" not in text]
     missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
