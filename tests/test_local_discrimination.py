@@ -22,10 +22,10 @@ SMALL = LocalDiscriminationConfig(network=VggUNetConfig(width=8), dimensions=6, 
 
 def batch(size: int = 32, n: int = 2) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    x = torch.randn(n, 2, 3, size, size)
+    x = torch.randn(2 * n, 3, size, size)
     rows, cols = torch.meshgrid(*[(torch.arange(size) + 0.5) * 2 / size - 1] * 2, indexing="ij")
-    same = torch.stack([cols, rows], -1).expand(n, 2, size, size, 2)
-    return {"a": x, "b": x + 0.1 * torch.randn_like(x), "grid": same, "inside": torch.ones(n, 2, size, size), "mix": torch.tensor([0.3, 0.7][:n])}
+    same = torch.stack([cols, rows], -1).expand(2 * n, size, size, 2)
+    return {"a": x, "b": x + 0.1 * torch.randn_like(x), "grid": same, "inside": torch.ones(2 * n, size, size), "mix": torch.rand(2 * n)}
 
 
 def test_patch_discrimination_equals_its_definition_written_as_loops() -> None:

@@ -11,16 +11,15 @@ Ours differs: the views' geometry is undone for every pixel instead of every cel
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.config import Config, Count, Positive, Range
-from tacit.parts.train import Batch
+from tacit.config import Config, Count, Positive, Range, Share
+from tacit.parts.backbone import BackboneConfig
+from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.vgg_unet import VggUNet, VggUNetConfig
+from tacit.prepare.local_views import LocalViewConfig
 
 TINY = 1e-8
 
@@ -31,13 +30,21 @@ class LocalDiscriminationConfig(Config):
     clusters: Count = 16  # 8 with a prior of shapes
     grid: Count = 8  # cells a side of a view
     temperature: Positive = 0.1  # of patch discrimination
-    region_temperature: Positive = 0.2
+    region_temperature: Positive = 0.2  # of region discrimination
     mix: Range = (0.2, 0.8)  # of the first picture in a mixture
     centre: float = 0.0  # Gaussian weight of a cell's middle, SD in cells; 0 = plain mean (0.25 for landmarks)
     region: float = 10.0  # weight of region discrimination in stage 2
     entropy: float = 0.1  # weight of the assignment's entropy in stage 2
     guard: float = 0.0  # weight of the mean assignment's distance from balance in stage 2
-    stage_1: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of the steps (20 of 100 epochs)
+    stage_1: Share = 0.2  # share of the steps (20 of 100 epochs)
+    views: LocalViewConfig = LocalViewConfig()
+    size: Count = 224  # px of a view
+    train: TrainConfig = TrainConfig(epochs=100, batch=8, lr=1e-3, weight_decay=0.0, schedule="halving", average=0.0)
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        """What stands for the network's name beside timm's."""
+        return BackboneConfig(name="vgg-unet")
 
 
 class LocalDiscrimination(nn.Module):
@@ -58,23 +65,30 @@ class LocalDiscrimination(nn.Module):
         s = torch.sigmoid(self.clustering(shared).float())
         return F.normalize(self.embedding(shared).float(), dim=1), s / s.sum(1, keepdim=True).clamp_min(TINY)
 
+    @property
+    def encoder(self) -> VggUNet:
+        """The network without its heads."""
+        return self.network
+
+    def features(self, x: Tensor) -> Tensor:
+        """x (b, 3, h, w) → (b, f), the mean over places of the map that both heads read."""
+        return self.network(x).float().mean((2, 3))
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """batch: a, b (n, 2, c, h, w), two views of each of two pictures · grid (n, 2, h, w, 2), where a pixel of a lies in b, −1…1 in x, y
-        order as torch's grid_sample has it · inside (n, 2, h, w), whether it does · mix (n,), share of the first picture in the mixture."""
-        a, b = (batch[key].flatten(0, 1) for key in ("a", "b"))
-        grid, inside = batch["grid"].flatten(0, 1), batch["inside"].flatten(0, 1)[:, None]
+        """batch: a, b (2n, c, h, w), two views of each of an even number of pictures · grid (2n, h, w, 2), where a pixel of a lies in b, −1…1 in
+        x, y order as torch's grid_sample has it · inside (2n, h, w), whether it does · mix (2n,) in 0–1, of which every second
+        one draws the share of a picture in its mixture with the next."""
+        a, b, grid, inside = batch["a"], batch["b"], batch["grid"], batch["inside"][:, None]
         (v_a, m_a), (v_b, m_b) = self(a), self(b)
         v_b, m_b = (F.grid_sample(each, grid, align_corners=False) for each in (v_b, m_b))  # laid on a, pixel by pixel
         f_a, f_b = (self.cells(each, inside) for each in (v_a, v_b))
-        seen = self.seen_cells(inside)
+        seen, (low, high) = self.seen_cells(inside), self.config.mix
         patches = discriminate(f_a[seen], f_b[seen], self.config.temperature)
-        share = batch["mix"][:, None, None, None]
-        x_1, x_2 = batch["a"][:, 0], batch["a"][:, 1]
-        v_mixed, _ = self(share * x_1 + (1 - share) * x_2)
-        cells = f_a.unflatten(0, (-1, 2))  # (n, 2, g², d)
-        target = F.normalize(share[:, 0] * cells[:, 0] + (1 - share[:, 0]) * cells[:, 1], dim=-1).detach()  # t_c
+        share = (low + (high - low) * batch["mix"][::2])[:, None, None, None]
+        v_mixed, _ = self(share * a[::2] + (1 - share) * a[1::2])
+        target = F.normalize(share[:, 0] * f_a[::2] + (1 - share[:, 0]) * f_a[1::2], dim=-1).detach()  # t_c (n, g², d)
         mixed = discriminate(self.cells(v_mixed).flatten(0, 1), target.flatten(0, 1), self.config.temperature)
-        values = {"loss": patches + mixed, "patches": patches.detach(), "mixture": mixed.detach()}
+        values = {"loss": patches + mixed, "patches": patches.detach(), "mixture": mixed.detach(), "embedding": f_a.detach().flatten(0, 1)}
         if self.second_stage:
             region = regions(torch.cat([v_a, v_b]), torch.cat([m_a * inside, m_b * inside]), self.config.region_temperature)
             entropy, balance = assignment_entropy(m_a), imbalance(m_a)

@@ -16,7 +16,7 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # published channels
 
 
 class VggUNetConfig(Config):
-    channels_in: Count = 3
+    channels_in: Count = 3  # of the picture
     width: Count = 16  # channels of the first stage; 64 = as published
 
 
@@ -42,6 +42,11 @@ class VggUNet(nn.Module):
         self.encoder = nn.ModuleList(_convolutions(a, *[b] * n) for a, b, (_, n) in zip([config.channels_in, *widths[:-1]], widths, STAGES, strict=True))
         self.decoder = nn.ModuleList(_convolutions(2 * side, side, side // 2) for side in widths[-2:0:-1])
         self.width = 2 * widths[0]  # channels out
+
+    @property
+    def net(self) -> nn.Module:
+        """The encoder, whose weights go on to other tasks."""
+        return self.encoder
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """The five maps of the encoder, full resolution first."""

@@ -21,20 +21,23 @@ class LocalViewConfig(Config):
     turn: float = 180.0  # degrees, either way, of both views together
     own_turn: float = 2.0  # degrees, either way, of each view
     quarter_turns: bool = True  # of the second view
-    flip: Share = 0.5
+    flip: Share = 0.5  # probability of mirrored views
     brightness: Share = 0.4  # factors are uniform in 1 ± this
-    contrast: Share = 0.4
-    saturation: Share = 0.4
+    contrast: Share = 0.4  # likewise
+    saturation: Share = 0.4  # likewise
     hue: Share = 0.02  # turns of the colour circle
     grey: Share = 0.2  # probability of a grey view
 
 
 @dataclass(frozen=True)
 class LocalViews:
+    """What `local_views` makes of a picture."""
+
     a: NDArray[np.float32]  # (3, side, side), normalised as ImageNet is
     b: NDArray[np.float32]
     grid: NDArray[np.float32]  # (side, side, 2), where a pixel of a lies in b: x, y from −1 to 1, the outer edges of the outer pixels
     inside: NDArray[np.float32]  # (side, side), 1 where it lies in b
+    mix: NDArray[np.float32]  # (), a draw from 0–1 for a mixture of pictures
 
 
 def local_views(rng: np.random.Generator, picture: NDArray[np.uint8], side: int, c: LocalViewConfig = LocalViewConfig()) -> LocalViews:
@@ -51,7 +54,7 @@ def local_views(rng: np.random.Generator, picture: NDArray[np.uint8], side: int,
     x, y = _places(maps[0], maps[1], side)
     inside = (x > -0.5) & (x < side - 0.5) & (y > -0.5) & (y < side - 0.5)
     grid = np.stack([(2 * x + 1) / side - 1, (2 * y + 1) / side - 1], -1)
-    return LocalViews(a, b, grid.astype(np.float32), inside.astype(np.float32))
+    return LocalViews(a, b, grid.astype(np.float32), inside.astype(np.float32), np.asarray(rng.random(), np.float32))
 
 
 def _turned(degrees: float) -> NDArray[np.float64]:
