@@ -33,9 +33,7 @@ def one(backbone: str, folder: Path, out: Path, side: int) -> dict[str, float]:
     words = ["pretrain", str(folder), "-o", str(out), "--preset", "report", "--backbone", backbone]
     settings = [f"size={side}", f"train.batch={PICTURES}", "train.epochs=1", "train.steps=1"]
     clock = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "tacit", *words, *(w for s in settings for w in ("--set", s))], check=True, stdout=subprocess.DEVNULL, env=os.environ
-    )
+    subprocess.run([sys.executable, "-m", "tacit", *words, *(w for s in settings for w in ("--set", s))], check=True, stdout=subprocess.DEVNULL, env=os.environ)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     record = json.loads((out / "run.json").read_text())
     weights, _ = load_tensors(out / "model" / "encoder.safetensors")

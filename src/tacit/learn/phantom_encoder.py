@@ -109,11 +109,13 @@ class PhantomEncoder(nn.Module):
     def fit(self, shop: Workshop, stage: str = "encoder") -> PhantomEncoder:
         """Draws, teaches, and standardises on drawings that took no part. In place; a pure function of the seed."""
         c = self.config
+        torch.manual_seed(shop.seed)
+        self.load_state_dict(PhantomEncoder(c).state_dict())  # whatever was in it before takes no part
         lessons = draw_named(c, shop)
         taught = lessons[: len(lessons) - max(round(c.held_out * len(lessons)), 2)]
         target = np.stack([lesson.parameters for lesson in taught])
         centre, spread = target.mean(0), np.maximum(target.std(0), 1e-6)
-        shop.train(stage, self, _batches(taught, centre, spread, c, shop.seed), c.train, seed=shop.seed)
+        shop.train(stage, self, named_batches(taught, centre, spread, c, shop.seed), c.train, seed=shop.seed)
         rng = np.random.default_rng([shop.seed, 71])
         crops = [_corner(lesson.picture, c.size, rng) for lesson in lessons[len(taught) :] for _ in range(3)]
         raw = torch.cat([self._raw(_stacked(crops[i : i + 32])) for i in range(0, len(crops), 32)])
@@ -176,7 +178,9 @@ def _draw(c: PhantomEncoderConfig, seed: int, index: int, side: int) -> Drawing:
     return drawing
 
 
-def _batches(lessons: list[NamedDrawing], centre: NDArray, spread: NDArray, c: PhantomEncoderConfig, seed: int) -> Callable[[int], Batch]:
+def named_batches(lessons: list[NamedDrawing], centre: NDArray, spread: NDArray, c: PhantomEncoderConfig, seed: int) -> Callable[[int], Batch]:
+    """The batch of a step, a pure function of (seed, step): x (b, 3, size, size), mask (b, size/4, size/4), parameters (b, p) less `centre` over `spread`."""
+
     def item(rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
         lesson = lessons[int(rng.integers(len(lessons)))]
         matrix = view_matrix(rng, lesson.picture.shape[:2], c.size, zoom=c.zoom)

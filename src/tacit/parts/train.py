@@ -40,7 +40,7 @@ class TrainConfig(Config):
     lr: Positive = 3e-3  # peak
     momentum: float = 0.9  # sgd
     weight_decay: float = 1e-2
-    schedule: Literal["one-cycle", "poly", "constant"] = "one-cycle"
+    schedule: Literal["one-cycle", "poly", "constant", "halving"] = "one-cycle"
     average: Share = 0.3  # weights are averaged over this last share of the steps; 0 = off
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_every: Count = 100  # steps
@@ -60,11 +60,14 @@ class Tracker(Protocol):
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate at `step`: a pure function, so that resuming needs no scheduler state.
 
-    one-cycle: linear rise over the first 25%, cosine fall to 0 (Smith 2018, arXiv 1803.09820) · poly: (1 − t)^0.9.
+    one-cycle: linear rise over the first 25%, cosine fall to 0 (Smith 2018, arXiv 1803.09820) · poly: (1 − t)^0.9 ·
+    halving: half as much after every tenth of the steps.
     """
     t = step / max(config.total, 1)
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "halving":
+        return float(config.lr * 0.5 ** int(10 * t))
     if config.schedule == "poly":
         return config.lr * (1 - t) ** 0.9
     rise = 0.25

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tacit.errors import UsageError
 from tacit.image import Image
 from tacit.prepare.space import to_size, to_spacing
+from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
 Pictures = Sequence[NDArray[np.uint8]]  # each (h, w, 3) RGB
 VIEW_SHARE = 8 / 7  # a run looks at pictures whose shorter side is this many times its views' side (256 for 224: the report, section 4)
@@ -51,8 +52,8 @@ class Encoder:
         return self.embed(pictures) if pictures else np.zeros((0, self.width), np.float32)
 
 
-def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu") -> Encoder:
-    """The encoder `name`, or that of the run `model`. Raises UsageError for an unknown one, MissingError where weights are not there."""
+def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu", seed: int = 0) -> Encoder:
+    """The encoder `name`, or that of the run `model`. seed: of the drawings that teach phantom and texture; 0 comes with Tacit. Raises UsageError for an unknown one, MissingError where weights are not there."""
     if model is not None:
         return _of_run(Path(model), device)
     if name.startswith("timm:"):
@@ -61,7 +62,7 @@ def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None
         raise UsageError(f"--weights go with --encoder timm:NAME, not with {name!r}")
     parts = name.split("+")
     if set(parts) <= set(BESIDE) and len(set(parts)) == len(parts):
-        found = [_taught(part, device) for part in parts]
+        found = [_taught(part, device, seed) for part in parts]
         return found[0] if len(found) == 1 else _beside(found)
     raise UsageError(f"--encoder {name!r} is unknown; known are phantom, texture, phantom+texture, timm:NAME, or --model RUN")
 
@@ -74,11 +75,11 @@ def digest(values: Any, *arrays: bytes) -> str:
     return found.hexdigest()[:16]
 
 
-def _taught(name: str, device: str) -> Encoder:
+def _taught(name: str, device: str, seed: int) -> Encoder:
     """One that needs no image of the user's: its weights come with Tacit, or are taught by drawings once."""
     from tacit.use.taught import phantom_features, taught
 
-    network = taught(name)
+    network = taught(name, seed=seed)
     return Encoder(
         name=name,
         width=network.width,
@@ -143,8 +144,6 @@ def _width(network: Any) -> int:
 def through(features: Callable[[Any], Any], network: Any, side: int, device: str) -> Callable[[Pictures], NDArray[np.float32]]:
     """Pictures through a network in eval mode: shorter side to `side`, normalised as ImageNet is; those of one size go together."""
     import torch
-
-    from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
     network.to(device)
 
