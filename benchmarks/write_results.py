@@ -103,6 +103,7 @@ def written() -> str:
         + extra("splitting.json", splitting)
         + extra("scale.json", scale)
         + extra("torture.json", torture)
+        + extra("report_backbones.json", backbones)
     )
     text += queries(RESULTS) + order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
@@ -158,6 +159,16 @@ def splitting(r: dict[str, Any]) -> str:
 
 def torture(r: dict[str, Any]) -> str:
     return f"\n## Killed and resumed\n\n{r['kills']} kills over {r['runs']} runs; {r['runs_that_differ']} ended with other weights or masks than an unbroken run. `make torture`\n"
+
+
+def backbones(r: dict[str, Any]) -> str:
+    rows = "; ".join(
+        f"`{n}` ({f['weights_million']:.0f} million weights) {f['cpu_s']:.0f} CPU s, peak {f['peak_mb'] / 1024:.1f} GB" for n, f in r["rows"].items()
+    )
+    return (
+        "\n## The report's backbones\n\n"
+        f"`tacit pretrain --preset report`, one step of {r['pictures']} pictures at {r['side_px']} px on the processor, loading and saving included: {rows}. `{r['command']}`\n"
+    )
 
 
 if __name__ == "__main__":
