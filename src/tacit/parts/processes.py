@@ -7,6 +7,8 @@ alone every function gives what it was given.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -70,14 +72,28 @@ def together(device: str) -> Iterator[None]:
         raise UsageError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot meet ({_line(error)}); start them by torchrun, or unset WORLD_SIZE"
         ) from error
+    # When one process is lost torchrun ends the others at once, but first they are to write down why; the training loop holds the signal itself
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN) if threading.current_thread() is threading.main_thread() else None
+    try:
+        with loss_named():
+            yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+        dist.destroy_process_group()
+
+
+@contextmanager
+def loss_named() -> Iterator[None]:
+    """Inside, torch's errors about another process that is gone become a TrainingError in words."""
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not any(word in str(error).lower() for word in LOST):
+        if size() == 1 or (not isinstance(error, dist.DistError) and not any(word in str(error).lower() for word in LOST)):
             raise
-        raise TrainingError(f"process {rank()} of {size()} lost another one ({_line(error)}); its own message says why; repeat with --resume") from error
-    finally:
-        dist.destroy_process_group()
+        raise TrainingError(
+            f"process {rank()} of {size()} lost another one, which ended or was killed; its own message says why; repeat with --resume"
+        ) from error
 
 
 @contextmanager

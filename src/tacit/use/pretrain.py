@@ -21,7 +21,7 @@ from tacit.errors import OutputError, UsageError
 from tacit.learn.pretraining import METHODS, PRESETS, view_batches, views_of
 from tacit.learn.sources import TilesConfig
 from tacit.learn.workshop import Workshop
-from tacit.parts.processes import agreed, alike, here, is_first, size, together
+from tacit.parts.processes import agreed, alike, here, is_first, loss_named, size, together
 from tacit.parts.train import Batch
 from tacit.read.folder import named_files
 from tacit.report.track import Bar, Curves
@@ -154,6 +154,7 @@ def _shared_run(out: str | Path, **how: Any) -> Iterator[Run]:
     with ExitStack() as stack:
         with agreed():
             run = stack.enter_context(open_run(out, **how)) if is_first() else None
+        stack.enter_context(loss_named())  # before the run writes down why it stopped
         yield run if run is not None else joined_run(out)
 
 
