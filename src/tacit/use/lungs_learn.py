@@ -37,8 +37,8 @@ class LungsConfig(LungConfig):
     unet: LungUnetConfig = LungUnetConfig()
 
 
-def check_choice(out: str | Path, learn: bool, masks: str | Path | None, model: str | Path | None, seed: int, overwrite: bool, chosen: dict[str, Any]) -> None:
-    """Refuses choices that do not go together. Raises UsageError, and OutputError where OUT would overwrite what is read."""
+def check_choice(learn: bool, masks: str | Path | None, model: str | Path | None, seed: int, chosen: dict[str, Any]) -> None:
+    """Refuses choices that do not go together. Raises UsageError."""
     if learn and model:
         raise UsageError("--learn and --model: a U-Net is either learnt now or taken from an earlier run; give one of them")
     if masks and not learn:
@@ -49,9 +49,6 @@ def check_choice(out: str | Path, learn: bool, masks: str | Path | None, model: 
         raise UsageError(f"--seed {seed}: expected 0 or more")
     if "unet" in chosen and not learn:
         raise UsageError("settings under unet. are those of learning, so they want --learn" + ("; --model brings its own" if model else ""))
-    for place in (masks, model):
-        if overwrite and place and Path(place).resolve().is_relative_to(Path(out).resolve()):
-            raise OutputError(f"--overwrite would delete {place}, which this run reads; give another OUT")
 
 
 def learn_unet(found: list[Found], masks: str | Path | None, c: LungsConfig, run: Run, *, seed: int, device: str) -> LungUnet:

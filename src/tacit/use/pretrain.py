@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from tacit.learn.pretraining import METHODS, PRESETS, Pictures, view_batches
 from tacit.learn.workshop import Workshop
 from tacit.parts.weights import save_tensors
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
 from tacit.report.picture import embedded, png, sheet
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, open_run, plain
+from tacit.run import Run, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 
@@ -80,10 +80,12 @@ def pretrain(
         raise UsageError(f"--seed {seed}: expected a seed from 0")
     prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    words = ["tacit", "pretrain", str(source), "-o", str(out), "--method", method, *(["--preset", preset] if preset else []), "--seed", str(seed)]
-    with open_run(
-        out, command=shlex.join([*words, *(w for a in set or [] for w in ("--set", a))]), settings=settings, resume=resume, overwrite=overwrite
-    ) as run:
+    command = command_line(
+        "pretrain", source, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, seed=seed, device=device,
+        threads=threads, config=config, set=set,
+    )  # fmt: skip
+    reads = chain(named_files(source), [config, c.backbone.weights])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             data = Cases.fingerprint(cases.hashes(bar.advance))

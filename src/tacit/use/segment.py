@@ -5,8 +5,8 @@ find → look (read all, spacing, failures) → learn → apply one by one → t
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from tacit.learn.methods import FAST, METHODS
 from tacit.learn.workshop import Workshop
 from tacit.phantom import generator
 from tacit.prepare.space import to_spacing
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, open_run, plain
+from tacit.run import Run, command_line, open_run, plain
 from tacit.use.apply import apply_all
 from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
@@ -82,10 +82,13 @@ def segment(
     network.to(prepare_device(device, threads))
     zipped = Path(source).suffix.lower() == ".zip"
     found = None if zipped else find_cases(source)
-    if overwrite:
-        _check_apart(Path(out), model, found)
-    words = _command(options | {"seed": seed, "learn_from": learn_from, "config": str(config) if config else None, "device": device}, out, set or [])
-    with open_run(out, command=words, settings=settings, resume=resume, overwrite=overwrite) as run:
+    weights = getattr(getattr(network.config, "network", None), "weights", None)
+    reads = chain(named_files(source), [model, config, phantom, weights])
+    command = command_line(
+        "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=classes, mpp=mpp,
+        learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
+    )  # fmt: skip
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             hashes = cases.hashes(bar.advance)
@@ -128,16 +131,6 @@ def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom:
         raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
 
 
-def _check_apart(out: Path, model: str | Path | None, found: Cases | None) -> None:
-    """Refuses to overwrite a folder that this very run reads from."""
-    place = out.resolve()
-    inside = [Path(model)] if model else []
-    inside += [path for _, path in found] if found is not None else []
-    for path in inside:
-        if path.resolve().is_relative_to(place):
-            raise OutputError(f"--overwrite would delete {path}, which this run reads; give another OUT")
-
-
 def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     if method not in METHODS:
         raise UsageError(f"--method {method!r} is unknown; known are {', '.join(METHODS)}")
@@ -151,16 +144,6 @@ def _network(method: str, model: str | Path | None, budget: str, phantom: str, c
     preset = FAST[method] if budget == "fast" else {}
     named = {"phantom": phantom} if "phantom" in kind.Config.model_fields else {}
     return kind(build(kind.Config, preset, named, chosen)), {}
-
-
-def _command(options: dict[str, Any], out: str | Path, assignments: list[str]) -> str:
-    """The command line that repeats the run."""
-    defaults = {"method": "phantom", "budget": "full", "classes": "gland", "seed": 0, "learn_from": 400, "device": "cpu"}
-    words = ["tacit", "segment", options["input"], "-o", str(out)]
-    for name, value in options.items():
-        if name != "input" and value is not None and defaults.get(name) != value and not (options["model"] and name == "method"):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, *(w for a in assignments for w in ("--set", a))])
 
 
 def _working(good: Cases, scale: Scale, um_per_px: float, most: int, seed: int) -> list[NDArray[np.uint8]]:
