@@ -53,6 +53,18 @@ def test_resume_wants_the_same_settings(tmp_path: Path) -> None:
         pass
 
 
+def test_resume_wants_the_same_files_and_remembers_those_of_the_first_run(tmp_path: Path) -> None:
+    def again(hashes: dict[str, str]) -> str:
+        with open_run(tmp_path / "o", command="", settings={}, reads=[], resume=(tmp_path / "o").exists()) as run:
+            run.check_same(hashes, "my scans")
+            return str(run.record["data"])
+
+    assert again({"a": "1", "b": "2"}) == again({"b": "2", "a": "1"})
+    for other in ({"a": "1"}, {"a": "1", "b": "3"}, {"a": "1", "c": "2"}):
+        with pytest.raises(OutputError, match="some in my scans have changed since"):
+            again(other)
+
+
 def test_none_and_absent_are_the_same_setting() -> None:
     assert difference({"a": 1}, {"a": 1, "b": None}) == ""
 

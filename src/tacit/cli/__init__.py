@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -16,7 +18,6 @@ from tacit.errors import INTERRUPTED, TacitError, UsageError
 VERBS = (segment, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -26,24 +27,29 @@ for verb in VERBS:
     app.command()(verb)
 
 
-@app.callback()
-def main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """What stands before the verb."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from tacit import __version__
 
         print(__version__)
         raise typer.Exit
 
 
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    """What stands before the verb."""
+
+
 def run() -> NoReturn:
     """The console script: runs a verb, prints one line for an error, returns the exit code of the tree in `errors`."""
     debug = "--debug" in sys.argv
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+        sys.stdout = io.StringIO()
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except TacitError as error:
@@ -66,5 +72,6 @@ def run() -> NoReturn:
 def _stop(error: BaseException, code: int, debug: bool, message: str | None = None) -> NoReturn:
     if debug:
         raise error
-    print(f"tacit: {' '.join((message or str(error)).split())}", file=sys.stderr)
+    if not getattr(error, "told", False):
+        print(f"tacit: {' '.join((message or str(error)).split())}", file=sys.stderr)
     sys.exit(code)

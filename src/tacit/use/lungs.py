@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.config import build, merge, parse_assignments, read_toml, to_toml
+from tacit.config import build, chosen_settings, to_toml
 from tacit.errors import InputError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
@@ -30,7 +30,7 @@ from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
 from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.lungs_learn import LungsConfig, check_choice, check_same_data, learn_unet, load_unet, no_lungs
+from tacit.use.lungs_learn import LungsConfig, check_choice, hashes_of, learn_unet, load_unet, no_lungs
 from tacit.use.volumes import Found, each_volume, find_volumes
 
 HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "method", "warnings")
@@ -75,8 +75,7 @@ def lungs(
     """
     if gaps not in ("refuse", "tolerate", "interpolate"):
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("lungs", None)  # a run's own config.toml can be given back
+    chosen = chosen_settings(config, set, "lungs")
     check_choice(learn, masks, model, seed, chosen)
     c = build(LungsConfig, chosen)
     command = command_line(
@@ -93,20 +92,19 @@ def lungs(
         raise InputError(f"{source} does not exist; INPUT is a volume, a folder, a zip or a manifest")
     reads = chain(named_files(source), named_files(masks) if masks else (), [model, config])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
-        if run.finished_before:
-            return LungsResult(Path(out), run.record["litres"], len(run.failures))
         found = find_volumes(source, run, gaps=gaps)
-        if learn:
-            check_same_data(found, masks, run)
-            network = learn_unet(found, masks, c, run, seed=seed, device=device)
-        rows, panels = _find_all(found, network, c, run)
-        if not rows:
-            raise InputError(f"no lungs in {source}; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}")
-        write_atomic(run.folder / "tables" / "lungs.csv", as_csv(HEADER, rows))
-        litres = {r[0]: r[1] for r in rows}
-        run.record |= {"volumes": len(rows), "litres": litres}
-        _report(run, rows, panels, settings)
-        return LungsResult(Path(out), litres, len(run.failures), tuple(f"{r[0]}: {r[-1]}" for r in rows if r[-1]))
+        run.check_same(hashes_of(found, masks), f"{source} or {masks}" if masks else source)
+        if not run.finished_before:
+            if learn:
+                network = learn_unet(found, masks, c, run, seed=seed, device=device)
+            rows, panels = _find_all(found, network, c, run)
+            if not rows:
+                raise InputError(f"no lungs in {source}; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}")
+            write_atomic(run.folder / "tables" / "lungs.csv", as_csv(HEADER, rows))
+            warnings = [f"{r[0]}: {r[-1]}" for r in rows if r[-1]]
+            run.record |= {"volumes": len(rows), "litres": {r[0]: r[1] for r in rows}, "warnings": warnings}
+            _report(run, rows, panels, settings)
+        return LungsResult(Path(out), run.record["litres"], len(run.failures), tuple(run.record["warnings"]))
 
 
 def _find_all(found: list[Found], network: LungUnet | None, c: LungsConfig, run: Run) -> tuple[list[tuple[Any, ...]], list[Panel]]:
@@ -156,7 +154,6 @@ def montage(image: Image, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _report(run: Run, rows: list[tuple[Any, ...]], panels: list[Panel], settings: dict[str, Any]) -> None:
-    odd = [r for r in rows if r[-1]]
     text = page(
         title="Lungs",
         subtitle=run.record["command"],
@@ -170,6 +167,6 @@ def _report(run: Run, rows: list[tuple[Any, ...]], panels: list[Panel], settings
         tables=[("Volumes", "tables/lungs.csv", [h.replace("_", " ") for h in HEADER], [list(r) for r in rows[:400]])],
         failures=run.failures,
         settings=to_toml(settings),
-        warnings=[f"{r[0]}: {r[-1]}" for r in odd],
+        warnings=run.record["warnings"],
     )
     write_atomic(run.folder / "report.html", text)

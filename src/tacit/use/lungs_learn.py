@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.cases import Cases
-from tacit.errors import InputError, OutputError, ReadError, UsageError
+from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256
 from tacit.image import Image
 from tacit.learn.lung_unet import LungUnet, LungUnetConfig
@@ -86,8 +85,8 @@ def load_unet(model: str | Path, device: str) -> LungUnet:
     return network.to(device)
 
 
-def check_same_data(found: list[Found], masks: str | Path | None, run: Run) -> None:
-    """Keeps the fingerprint of all files that teach in the run's record. Raises OutputError where a resumed run began with others."""
+def hashes_of(found: list[Found], masks: str | Path | None) -> dict[str, str]:
+    """Path → SHA-256 of every file that is read: those of the volumes, and of the masks of their names."""
     paths = [p for one in found for p in one.paths]
     if masks:
         paths += [p for one in found if (p := _mask_path(Path(masks), one.name))]
@@ -97,10 +96,7 @@ def check_same_data(found: list[Found], masks: str | Path | None, run: Run) -> N
             hashes[str(path)] = sha256(path)
         except OSError:
             hashes[str(path)] = "unreadable"  # it is named when it is read
-    fingerprint = Cases.fingerprint(hashes)
-    if run.earlier.get("data", fingerprint) != fingerprint:
-        raise OutputError("--resume wants the volumes and masks of the first run, but files have changed since; use --overwrite")
-    run.record["data"] = fingerprint
+    return hashes
 
 
 def no_lungs(path: Path, error: InputError) -> ReadError:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tacit.config import Config
 from tacit.errors import StorageError
+from tacit.prepare.colour import standardised
 from tacit.use.encoder import Pictures, digest, of_one_size
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
@@ -79,8 +80,6 @@ def keep(network: Any, path: Path) -> None:
 def phantom_features(network: Any, device: str) -> Callable[[Pictures], NDArray[np.float32]]:
     """Pictures of any sizes through a phantom encoder; those of one size go together."""
     import torch
-
-    from tacit.prepare.colour import standardised
 
     network.to(device)
 
