@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import Config, Count, Positive, Share
-from tacit.learn.pair_decision import Decision, best_distance, learn_decision
+from tacit.learn.pair_decision import Decision, Rule, learn_decision
 from tacit.learn.pair_folds import Chosen, blocks, draw_weights
-from tacit.learn.pair_metric import Numbers, PairMetric, distances, find_ground, fit_metric, vectors
-from tacit.report.roc import Truth, area
+from tacit.learn.pair_metric import PairMetric, distances, find_ground, fit_metric, vectors
+from tacit.report.pair_score import Numbers, Truth, area
 
 Metric = Literal["linear", "raw"]
 
 
 class CalibrationConfig(Config):
     folds: Count = 10  # of images or patients; each block of two is held out once
-    inner_folds: Count = 5  # of those that teach
+    inner_folds: Count = 8  # of those that teach
+    rule: Rule = "equal"  # threshold: equal = both kinds of error as frequent; accuracy = most answers right
     dims: Count = 64  # principal axes that the metric sees
-    shrinkage: Share = 0.2  # of the covariance inside same pairs towards round
-    others: tuple[float, ...] = (0.05, 0.5)  # shrinkages, and the raw metric, that are taken where they are clearly better
+    shrinkage: Share = 0.3  # of the covariance inside same pairs towards round
+    others: tuple[Share, ...] = (0.1, 0.6)  # shrinkages that are taken, as the raw metric is, where they are clearly better
     clearly: Positive = 2.0  # standard errors over images or patients
     sure_error: Share = 0.1  # most that may be wrong among sure answers
     draws: Count = 500  # of the bootstrap
@@ -80,7 +81,7 @@ def learn(p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int) 
     """Metric and decision from pairs of both kinds. A pure function of its arguments."""
     raw = distances(vectors(p.features, None), p.a, p.b)
     if metric == "raw" or not p.both_kinds:
-        return Learnt(None, None, learn_decision(raw, p.same, sure_error=c.sure_error), raw)
+        return Learnt(None, None, learn_decision(raw, p.same, sure_error=c.sure_error, rule=c.rule), raw)
     seen = np.unique(np.r_[p.a, p.b])
     ground = find_ground(p.features[seen], c.dims)
     on_ground = LabelledPairs(ground(p.features[seen]), np.searchsorted(seen, p.a), np.searchsorted(seen, p.b), p.same, p.group[seen])
@@ -88,7 +89,7 @@ def learn(p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int) 
     chosen = _choose(p, candidates, c, seed)
     held_out = candidates[chosen]
     good = ~np.isnan(held_out)
-    decision = learn_decision(held_out[good], p.same[good], sure_error=c.sure_error)
+    decision = learn_decision(held_out[good], p.same[good], sure_error=c.sure_error, rule=c.rule)
     if chosen is None:
         return Learnt(None, None, decision, held_out)
     fitted = fit_metric(on_ground.features, on_ground.a, on_ground.b, p.same, shrinkage=chosen)
@@ -96,13 +97,14 @@ def learn(p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int) 
 
 
 def nested(
-    p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int, most: int | None = None, advance: Callable[[], None] | None = None
+    p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int, most: int | None = None, advance: Callable[[int, int], None] | None = None
 ) -> Scored:
     """Every pair answered by what pairs without its images (patients) taught. most: teach from at most so many, drawn anew for each block."""
     m = len(p.same)
     found = Scored(np.full(m, np.nan), np.zeros(m, bool), np.zeros(m, bool), np.full(m, np.nan), np.zeros(m, bool))
     rng = np.random.default_rng([seed, 51])
-    for teaching, held_out in blocks(p.group[p.a], p.group[p.b], c.folds, rng):
+    folded = list(blocks(p.group[p.a], p.group[p.b], c.folds, rng))
+    for index, (teaching, held_out) in enumerate(folded):
         if most is not None and len(teaching) > most:
             teaching = np.sort(rng.permutation(teaching)[:most])
         from_these, to_judge = p.only(teaching), p.only(held_out)
@@ -113,22 +115,8 @@ def nested(
             found.called_same[held_out], found.sure[held_out] = learnt.decision.same(d), learnt.decision.sure(d)
             found.p_same[held_out] = learnt.decision.p_same(d)
         if advance is not None:
-            advance()
+            advance(index + 1, len(folded))
     return found
-
-
-def threshold_interval(p: LabelledPairs, held_out: Numbers, c: CalibrationConfig, seed: int) -> tuple[float, float]:
-    """95% bootstrap interval of the threshold, images or patients drawn with replacement."""
-    good = np.flatnonzero(~np.isnan(held_out))
-    q, d = p.only(good), held_out[good]
-    rng = np.random.default_rng([seed, 52])
-    drawn = [
-        best_distance(d, q.same, w)
-        for w in draw_weights(q.group[q.a], q.group[q.b], c.draws, rng)
-        if w[q.same].any() and w[~q.same].any()
-    ]
-    low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
-    return float(low), float(high)
 
 
 def _held_out(p: LabelledPairs, c: CalibrationConfig, seed: int) -> dict[float | None, Numbers]:
@@ -155,7 +143,8 @@ def _choose(p: LabelledPairs, candidates: dict[float | None, Numbers], c: Calibr
     q = p.only(good)
     weights = [w for w in draw_weights(q.group[q.a], q.group[q.b], 60, np.random.default_rng([seed, 54])) if w[q.same].any() and w[~q.same].any()]
     usual = candidates[c.shrinkage][good]
-    base, best, chosen = area(usual, q.same), 0.0, c.shrinkage
+    base, best = area(usual, q.same), 0.0
+    chosen: float | None = c.shrinkage
     drawn = np.array([area(usual, q.same, w) for w in weights])
     for s, d in candidates.items():
         gain = area(d[good], q.same) - base

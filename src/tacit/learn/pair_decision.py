@@ -1,17 +1,21 @@
 """From distances of labelled pairs to a decision: the threshold, the probability of "same", and the distances at which the answer is sure.
 
-The distances must be held out: from a metric that did not see the pair. threshold: the highest accuracy on them. p_same: a
-logistic curve (Platt 1999, with his softened targets). Sure: at most `sure_error` of the pairs that far on one side were of the other kind, counted with
-one more pair of each kind (Laplace), so that few pairs never make sure; between the two edges the answer is forced and not sure.
+The distances must be held out: from a metric that did not see the pair. The threshold is where both kinds of error are as frequent ("equal"), or where
+most answers are right ("accuracy"): the first leans on all distances, not on a few round the best one, and was right more often on patients that had not
+been seen (LOG.md). p_same is a logistic curve (Platt 1999, with his softened targets). An answer is sure where, of the held-out pairs at that distance
+or beyond, at most `sure_error` were of the other kind, counted with one more pair of each kind (Laplace), so that few pairs never make sure.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from tacit.report.roc import Numbers, Truth, best_threshold, thresholds
+from tacit.report.pair_score import Numbers, Truth, best_threshold, equal_error
+
+Rule = Literal["equal", "accuracy"]
 
 FARTHEST = 4.0  # 2 − 2·cos of opposite vectors
 STEPS = 60  # of Newton; a dozen are enough
@@ -44,10 +48,10 @@ class Decision:
         return np.asarray(1 / (1 + np.exp(np.clip(self.slope * distance - self.level, -500, 500))))
 
 
-def learn_decision(distance: Numbers, same: Truth, *, sure_error: float, rule: str = "sweep") -> Decision:
+def learn_decision(distance: Numbers, same: Truth, *, sure_error: float, rule: Rule = "equal") -> Decision:
     """The decision from held-out distances (m,) and labels of at least one pair of each kind."""
     level, slope = fit_logistic(distance, same)
-    threshold = best_distance(distance, same, None, rule)
+    threshold = choose_threshold(distance, same, rule=rule)
     near, far = _edges(distance, same, sure_error)
     return Decision(
         threshold=threshold,
@@ -58,15 +62,10 @@ def learn_decision(distance: Numbers, same: Truth, *, sure_error: float, rule: s
     )
 
 
-def best_distance(distance: Numbers, same: Truth, weight: Numbers | None = None, rule: str = "sweep") -> float:
-    """The threshold with the highest accuracy on these pairs, from 0 to 4."""
-    if rule == "logistic":
-        level, slope = fit_logistic(distance, same, weight)
-        return float(np.clip(level / slope if slope > 1e-9 else (FARTHEST if level > 0 else 0), 0, FARTHEST))
-    if rule == "eer":
-        from tacit.report.roc import equal_error
-        return equal_error(thresholds(distance, same, weight))[1]
-    return float(np.clip(best_threshold(thresholds(distance, same, weight))[0], 0, FARTHEST))
+def choose_threshold(distance: Numbers, same: Truth, weight: Numbers | None = None, *, rule: Rule = "equal") -> float:
+    """The threshold by that rule, from 0 to 4."""
+    found = equal_error(distance, same, weight)[1] if rule == "equal" else best_threshold(distance, same, weight)[1]
+    return float(np.clip(found, 0, FARTHEST))
 
 
 def fit_logistic(distance: Numbers, same: Truth, weight: Numbers | None = None) -> tuple[float, float]:
