@@ -76,7 +76,7 @@ def find_ground(features: NDArray, dims: int) -> Ground:
         values, rows = np.linalg.eigh(z @ z.T / len(z))
         axes = z.T @ (rows / np.sqrt(np.maximum(values * len(z), 1e-300)))
     order = np.argsort(-values, kind="stable")[:dims]
-    order = order[values[order] > 1e-7 * max(float(values.max()), 1e-300)]
+    order = order[: max(int((values[order] > 1e-7 * max(float(values.max()), 1e-300)).sum()), 1)]
     return Ground(mean, weight[:, None] * axes[:, order])
 
 

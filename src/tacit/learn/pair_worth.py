@@ -55,8 +55,7 @@ def learning_curve(
     p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int, last: Scored | None = None, advance: Callable[[int, int], None] | None = None
 ) -> list[Figures]:
     """A row for each number of pairs that taught: pairs, scored, auc and accuracy with their intervals. last: what all pairs taught, where it is known."""
-    taught = np.array([len(teaching) for teaching, _ in blocks(p.group[p.a], p.group[p.b], c.folds, np.random.default_rng([seed, 51]))])
-    usual = int(np.median(taught)) if len(taught) else 0
+    usual = pairs_that_taught(p, c, seed)
     sizes: list[int | None] = [n for n in sorted(set(c.curve)) if n < 0.9 * usual]
     rows = []
     for index, size in enumerate([*sizes, None]):
@@ -67,6 +66,12 @@ def learning_curve(
         if advance is not None:
             advance(index + 1, len(sizes) + 1)
     return rows
+
+
+def pairs_that_taught(p: LabelledPairs, c: CalibrationConfig, seed: int) -> int:
+    """How many pairs taught what a held-out pair was judged by: the median over pairs. The rest shared a fold with it."""
+    each = [(len(teaching), len(held_out)) for teaching, held_out in blocks(p.group[p.a], p.group[p.b], c.folds, np.random.default_rng([seed, 51]))]
+    return int(np.median(np.repeat(*np.transpose(each)))) if each else 0
 
 
 def _draws(q: LabelledPairs, c: CalibrationConfig, seed: int) -> Iterator[Numbers]:

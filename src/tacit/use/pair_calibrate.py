@@ -13,7 +13,7 @@ from tacit.config import Count
 from tacit.errors import UsageError
 from tacit.learn.pair_calibration import CalibrationConfig, LabelledPairs, Metric, Scored, learn, nested
 from tacit.learn.pair_decision import Decision
-from tacit.learn.pair_worth import figures, learning_curve, threshold_interval
+from tacit.learn.pair_worth import figures, learning_curve, pairs_that_taught, threshold_interval
 from tacit.read.pairs import Pair
 from tacit.report.pair_score import Thresholds, thresholds
 from tacit.report.track import Bar
@@ -21,7 +21,7 @@ from tacit.use.encoder import Encoder
 from tacit.use.pair_images import Encoded, encode_views
 from tacit.use.pair_threshold import LABELLED, VIEWS, Threshold
 
-STEP = 0.05  # of the distance, in the threshold table
+STEPS, MOST_ROWS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2), 25  # of the distance, in the threshold table: the finest that gives so many rows
 SCORABLE = 0.5  # share of the pairs that must be scored with patients apart; below it images are kept apart instead
 
 
@@ -79,7 +79,7 @@ def from_labels(encoded: Encoded, pairs: Sequence[Pair], patient: dict[Path, str
         "intervals_over": over,
         "shrinkage": learnt.shrinkage,
         "rule": c.rule,
-        "pairs": {"labelled": len(pairs), "same": int(p.same.sum()), "different": int((~p.same).sum()), "scored": int(good.sum())},
+        "pairs": {"labelled": len(pairs), "same": int(p.same.sum()), "different": int((~p.same).sum()), "scored": int(good.sum()), "taught": pairs_that_taught(p, c, seed)},
         "images": len(np.unique(np.r_[p.a, p.b])),
         "groups": len(np.unique(p.group[np.r_[p.a, p.b]])),
         "figures": figures(p, found, c, seed) if _scorable(p, found) else {},
@@ -128,10 +128,11 @@ def from_views(encoded: Encoded, encoder: Encoder, mpp: float | None, c: PairsCo
 
 
 def table(distance: np.ndarray, same: np.ndarray) -> list[dict[str, float]]:
-    """Errors at every STEP of the distance where they change: threshold, cosine, accuracy, false_same, false_different."""
+    """Errors at even steps of the distance where they change: threshold, cosine, accuracy, false_same, false_different."""
     curve = thresholds(distance, same)
-    low, high = np.floor(distance.min() / STEP), np.ceil(distance.max() / STEP)
-    return [_errors(curve, float(k * STEP)) for k in np.arange(low, high + 1)]
+    step = next((s for s in STEPS if np.ptp(distance) / s < MOST_ROWS - 2), STEPS[-1])
+    low, high = np.floor(distance.min() / step), np.ceil(distance.max() / step)
+    return [_errors(curve, float(k * step)) for k in np.arange(low, high + 1)]
 
 
 def _errors(curve: Thresholds, threshold: float) -> dict[str, float]:

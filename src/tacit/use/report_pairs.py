@@ -131,8 +131,8 @@ def _sure_words(threshold: Threshold) -> str:
     d = threshold.decision
     if d.sure_same is None and d.sure_different is None:
         return "never: too few pairs to know" if threshold.how != GIVEN else "not known for a threshold that was given as a number"
-    parts = [f"same up to {d.sure_same:.4f}"] if d.sure_same is not None else []
-    return ", ".join(parts + ([f"different from {d.sure_different:.4f}"] if d.sure_different is not None else []))
+    near = f"same up to {d.sure_same:.4f}" if d.sure_same is not None else "never same"
+    return near + (f", different from {d.sure_different:.4f}" if d.sure_different is not None else ", never different")
 
 
 def _tables(about: dict[str, Any], how: str) -> list[tuple[str, str, list[str], list[list[Any]]]]:
@@ -156,7 +156,7 @@ def _tables(about: dict[str, Any], how: str) -> list[tuple[str, str, list[str], 
     if about.get("table"):
         header = ["distance at most", "cosine at least", "accuracy", "false same", "false different"]
         rows = [
-            [f"{r['threshold']:.2f}", f"{r['cosine']:.3f}", *(f"{r[k]:.3f}" for k in ("accuracy", "false_same", "false_different"))] for r in about["table"]
+            [f"{r['threshold']:.4g}", f"{r['cosine']:.3f}", *(f"{r[k]:.3f}" for k in ("accuracy", "false_same", "false_different"))] for r in about["table"]
         ]
         tables.append(("Threshold against accuracy", "the held-out pairs; to pick a row here is to fit these pairs, so expect less elsewhere", header, rows))
     return tables
