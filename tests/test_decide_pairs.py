@@ -130,12 +130,12 @@ def test_a_number_is_a_threshold(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         tacit.decide_pairs(place / "bare.csv", tmp_path / "p", threshold="nowhere.json", root=place / "images", **TEXTURE)
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(UsageError, match="no threshold.json that tacit pairs wrote"):
+    with pytest.raises(UsageError, match=r"no threshold\.json that tacit pairs wrote"):
         tacit.decide_pairs(place / "bare.csv", tmp_path / "p", threshold=str(tmp_path / "bad.json"), root=place / "images", **TEXTURE)
 
 
 def test_without_labels_views_stand_in_and_it_says_so(place: Path, tmp_path: Path) -> None:
-    asked = write(place / "unlabelled.csv", [(a, b) for a in range(0, 10) for b in range(10, 16)], labels=False)
+    asked = write(place / "unlabelled.csv", [(a, b) for a in range(10) for b in range(10, 16)], labels=False)
     one, two = (tacit.decide_pairs(asked, tmp_path / name, root=place / "images", **TEXTURE) for name in ("a", "b"))
     record = json.loads((tmp_path / "a" / "threshold.json").read_text())
     assert record["how"] == "views of the images, no labels" and record["uses_labels"] is False and record["p_same"] is None
