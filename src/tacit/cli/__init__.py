@@ -1,0 +1,70 @@
+"""The command line: parses, calls, prints. No logic; every verb has a function of the same name and defaults in Python."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from tacit.cli.learning import lungs, pretrain, segment
+from tacit.cli.ordering import audit, prepare
+from tacit.cli.scoring import compare, evaluate
+from tacit.cli.small import doctor, info, phantom
+from tacit.errors import INTERRUPTED, TacitError, UsageError
+
+VERBS = (segment, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Tacit learns from medical images that nobody has labelled. Research use only, not a medical device.",
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """What stands before the verb."""
+    if version:
+        from tacit import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def run() -> NoReturn:
+    """The console script: runs a verb, prints one line for an error, returns the exit code of the tree in `errors`."""
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
+    except TacitError as error:
+        _stop(error, error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        print("tacit: interrupted; what was finished is saved, repeat the command with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except MemoryError as error:
+        _stop(error, 1, debug, "out of memory; use smaller images or a machine with more")
+    except OSError as error:
+        _stop(error, 1, debug)
+    except Exception as error:  # noqa: BLE001 - the last door: one line for a person, the traceback with --debug
+        if type(error).__module__.startswith(("click", "typer")):
+            said = error.format_message() if hasattr(error, "format_message") else str(error)
+            _stop(error, UsageError.exit_code, debug, said)
+        _stop(error, 1, debug, f"unexpected {type(error).__name__}: {error} (run `tacit --debug …` for the traceback)")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(error: BaseException, code: int, debug: bool, message: str | None = None) -> NoReturn:
+    if debug:
+        raise error
+    print(f"tacit: {' '.join((message or str(error)).split())}", file=sys.stderr)
+    sys.exit(code)

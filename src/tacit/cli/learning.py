@@ -1,0 +1,133 @@
+"""Verbs that learn from a folder, or apply what was learnt: segment, lungs, pretrain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Out, Overwrite, Resume, Seed, Threads
+from tacit.cli.printing import close
+
+
+def segment(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, folder, glob, zip, or CSV/Parquet list.")],
+    out: Out,
+    method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper or haematoxylin.")] = "phantom",
+    model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing.")] = None,
+    budget: Annotated[str, typer.Option(help="full, or fast: under five minutes on one core.")] = "full",
+    phantom: Annotated[str, typer.Option(help="What is drawn to learn from: tissue, or your own .py file.")] = "tissue",
+    classes: Annotated[str, typer.Option(help="Name of what is segmented, in tables and GeoJSON.")] = "gland",
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of images that do not state it; else estimated.")] = None,
+    learn_from: Annotated[int, typer.Option(help="Learn from at most this many images.")] = 400,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set: Assignments = None,
+) -> None:
+    """Learn on INPUT without labels and write its masks; or apply an earlier run with --model."""
+    from tacit.use.segment import segment as run
+
+    result = run(
+        source,
+        out,
+        method=method,
+        model=model,
+        budget=budget,
+        phantom=phantom,
+        classes=classes,
+        mpp=mpp,
+        learn_from=learn_from,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        config=config,
+        set=set,
+    )
+    print(f"{result.images} images segmented, {result.failed} failed; {result.mpp:.4g} µm per px ({result.mpp_source})")
+    close(out, result.failed, f"tacit evaluate {out / 'masks'} TRUTH --task segment" if model else f"tacit segment NEW -o OUT --model {out}")
+
+
+def lungs(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A CT volume, a folder of volumes or DICOM trees, a zip, or an audit's manifest.")],
+    out: Out,
+    gaps: GapsChoice = "refuse",
+    learn: Annotated[bool, typer.Option("--learn", help="Learn a U-Net on INPUT first, from morphology's masks or --masks.")] = False,
+    masks: Annotated[Path | None, typer.Option(help="Masks of your own to learn from: NIfTI files of the volumes' names.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Apply the U-Net that this earlier run learnt.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set: Assignments = None,
+) -> None:
+    """Find the lungs of chest CTs: NIfTI masks (1 right, 2 left), litres, pictures."""
+    from tacit.use.lungs import lungs as run
+
+    result = run(
+        source,
+        out,
+        gaps=gaps,  # type: ignore[arg-type]
+        learn=learn,
+        masks=masks,
+        model=model,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        config=config,
+        set=set,
+    )
+    for name, litres in result.litres.items():
+        print(f"{name:<32} {litres:.2f} L")
+    for line in result.warnings:
+        print(line, file=sys.stderr)
+    close(out, result.failed, f"tacit prepare {source} -o OUT --steps covnet")
+
+
+def pretrain(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures, a glob, zip, list or manifest.")],
+    out: Out,
+    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco or vae-byol.")] = "byol",
+    preset: Annotated[str | None, typer.Option(help="For byol: byol, report or histology.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,
+    weights: Annotated[str | None, typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set: Assignments = None,
+) -> None:
+    """Learn features from unlabelled pictures by pairs of views; no label takes part."""
+    from tacit.use.pretrain import pretrain as run
+
+    result = run(
+        source,
+        out,
+        method=method,
+        preset=preset,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        config=config,
+        set=set,
+    )
+    print(f"{result.images} images, loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
+    weights_file = out / "model" / "encoder.safetensors"
+    close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={result.backbone} --set network.weights={weights_file}")
