@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Metric = Literal["cosine", "euclidean"]
 METRICS = ("cosine", "euclidean")
 BLOCK = 2048  # rows at once: a block in fp32 and its products stay in the cache
-QUERIES = 256  # at once
+QUERIES, FEW = 256, 4  # at once; so few are each faster alone
 MOST_CANDIDATES = 2_000_000  # held at once; more happen only where very many rows are nearly equal
 ROWS_AT_ONCE = 4096  # in fp64
 FP16_NORMS = (1e-2, 3e4)  # lengths of rows between which a product in fp16 neither overflows nor fades
@@ -69,11 +69,12 @@ class Nearest:
         offset = self._offset
         if allowed is not None:
             offset = self._torch.where(self._torch.from_numpy(allowed), offset, float("-inf"))
-        for first in range(0, len(q), QUERIES):
-            part = slice(first, first + QUERIES)
+        alone = len(q) <= FEW and self._safe_in_fp16
+        step = 1 if alone else QUERIES
+        for first in range(0, len(q), step):
+            part = slice(first, first + step)
             codes = [(of_rows, of_queries[part]) for of_rows, of_queries in apart]
-            one = len(q[part]) == 1 and self._safe_in_fp16
-            hits = self._one(q[part], k, offset, codes) if one else self._many(q[part], k, offset, codes)
+            hits = (self._one if alone else self._many)(q[part], k, offset, codes)
             for i, found in enumerate(_by_query(hits, len(q[part]))):
                 best, distance = self._exact(q[first + i], found, k)
                 rows[first + i, : len(best)], far[first + i, : len(best)] = best, distance
