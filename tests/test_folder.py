@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 
 from tacit.errors import InputError
 from tacit.read.folder import find_cases, find_truth, read_grades, read_mask
+from tacit.read.tree import find_files
 
 
 def picture(path: Path, value: int = 120) -> Path:
@@ -64,6 +65,14 @@ def test_an_earlier_run_inside_the_input_is_no_input(tmp_path: Path) -> None:
     for name in ("run.json", "log.txt"):
         (tmp_path / "out" / name).touch()
     assert names(find_cases(tmp_path)) == ["a"]
+
+
+def test_what_cannot_be_looked_at_is_named_for_pictures_as_for_files_of_any_kind(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "nowhere.png").symlink_to("gone.png")
+    cases, tree = find_cases(tmp_path), find_files(tmp_path)
+    assert [p for _, p in cases] == [p for p, _ in tree.files]
+    assert cases.skipped == tuple((str(p.path), p.reason) for p in tree.problems) == ((str(tmp_path / "nowhere.png"), tree.problems[0].reason),)
 
 
 def test_globs_lists_and_files(tmp_path: Path) -> None:

@@ -207,6 +207,18 @@ def test_learn_writes_the_networks_masks_and_a_later_run_applies_it(folder: Path
     assert lungs(folder / "scans", folder / "o", learn=True, masks=folder / "masks", set=[f"unet.{a}" for a in TINY], resume=True).litres == done.litres
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_resumed_run_whose_volumes_or_masks_have_changed_is_refused(folder: Path, learn: bool) -> None:
+    options: dict[str, Any] = {"learn": True, "masks": folder / "masks", "set": UNDER} if learn else {}
+    put_masks(folder / "masks", "present")
+    first = lungs(folder / "scans", folder / "o", **options)
+    assert lungs(folder / "scans", folder / "o", **options, resume=True).litres == first.litres
+    changed = folder / ("masks" if learn else "scans") / "a.nii.gz"
+    write_nifti(changed, moved(*chest(), 5)[0])
+    with pytest.raises(OutputError, match="have changed"):
+        lungs(folder / "scans", folder / "o", **options, resume=True)
+
+
 def test_without_learning_morphology_answers_and_says_so(folder: Path) -> None:
     lungs(folder / "scans", folder / "o", set=["opening=1"])
     lungs(folder / "scans", folder / "again", config=folder / "o" / "config.toml")

@@ -72,6 +72,13 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return tables
 
 
+def chosen_settings(file: str | Path | None, assignments: list[str] | None, verb: str) -> dict[str, Any]:
+    """The tables of `--config` with those of `--set` laid over them. The table of the verb itself is left out: a run's own config.toml can be given back."""
+    chosen = merge(read_toml(Path(file)) if file else {}, parse_assignments(assignments or []))
+    chosen.pop(verb, None)
+    return chosen
+
+
 def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """`base` with every value of `change` laid over it, table by table."""
     merged = dict(base)

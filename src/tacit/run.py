@@ -18,15 +18,17 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tacit.cases import Cases
 from tacit.config import Config, read_toml, to_toml
 from tacit.errors import OutputError, ReadError, UsageError
 from tacit.files import storage_error, write_atomic
@@ -51,6 +53,7 @@ OWN = [
     "input",
     ".lock",
 ]
+SECRET = ("salt",)  # options that no record may hold
 PACKAGES = ["tacit", "torch", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "timm", "segmentation-models-pytorch"]
 
 
@@ -79,6 +82,13 @@ class Run:
             self.failures.append(row)
             self.say(f"failed: {error}")
 
+    def check_same(self, hashes: dict[str, str], where: object) -> None:
+        """Keeps the fingerprint of the files that the run reads. Raises OutputError where the run that is resumed began with others."""
+        data = Cases.fingerprint(hashes)
+        if self.earlier.get("data", data) != data:
+            raise OutputError(f"--resume wants the files of the first run, but some in {where} have changed since; use --overwrite")
+        self.record["data"] = data
+
     @property
     def finished_before(self) -> bool:
         """Whether the run that is resumed had nothing left to do."""
@@ -106,10 +116,19 @@ def as_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 @contextlib.contextmanager
-def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume: bool = False, overwrite: bool = False) -> Iterator[Run]:
+def open_run(
+    out: str | Path,
+    *,
+    command: str,
+    settings: dict[str, Any],
+    reads: Iterable[str | Path | None],
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Iterator[Run]:
     """Opens OUT for one run: empty, or its own to `resume`, or to `overwrite`; locked against a second process.
 
-    settings: everything that decides the result; a resumed run must have the same. Raises OutputError.
+    settings: everything that decides the result; a resumed run must have the same. reads: every path that the run reads — none
+    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. Raises OutputError.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -117,6 +136,8 @@ def open_run(out: str | Path, *, command: str, settings: dict[str, Any], resume:
     present = {p.name for p in folder.iterdir()} if folder.exists() else set()
     if resume and present - {".lock"} and "run.json" not in present:
         raise OutputError(f"OUT {folder} holds files but no run.json, so there is no run to resume; give another folder")
+    if present - {".lock"} and (overwrite or not resume):
+        _check_apart(folder, reads)
     if present - {".lock"} and not (resume or overwrite):
         raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
     try:
@@ -170,6 +191,22 @@ def _kept(run: Run) -> Iterator[Run]:
     run.save_record()
 
 
+def _check_apart(folder: Path, reads: Iterable[str | Path | None]) -> None:
+    """Refuses an OUT that is, or holds, what the run reads, or the link by which it is reached, or what a link leads to."""
+    places = _both_ways(folder)
+    for path in reads:
+        if path is not None and os.path.lexists(path):
+            ways = _both_ways(path)
+            if any(way.is_relative_to(place) for way in ways for place in places):
+                verb = "is" if ways & places else "holds"
+                raise OutputError(f"OUT {folder} {verb} {path}, which this run reads (--overwrite would delete it); give another OUT")
+
+
+def _both_ways(path: str | Path) -> set[Path]:
+    """Where a path lies as it is written, and with its links followed."""
+    return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}
+
+
 def _clear(folder: Path, present: set[str]) -> None:
     foreign = sorted(present - set(OWN))
     if foreign or (present - {".lock"} and "run.json" not in present):
@@ -177,6 +214,26 @@ def _clear(folder: Path, present: set[str]) -> None:
     for name in present - {".lock"}:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def command_line(verb: str, source: str | Path, out: str | Path, defaults: dict[str, Any] | None = None, /, **options: Any) -> str:
+    """The command that repeats a run. Options that are None, False or their default are left out, lists repeated; a salt is never written.
+
+    defaults: those of the verb's function (its `__kwdefaults__`), which are those of the command line.
+
+    >>> command_line("audit", "my scans", "out", {"near": 5, "seed": 0}, near=3, seed=0, keep_identifiers=True, salt="secret")
+    "tacit audit 'my scans' -o out --near 3 --keep-identifiers"
+    >>> command_line("phantom", "tissue", "out", n=4, set=["nuclei.size=2", "stroma=0"])
+    'tacit phantom tissue -o out -n 4 --set nuclei.size=2 --set stroma=0'
+    """
+    words = ["tacit", verb, str(source), "-o", str(out)]
+    for name, given in options.items():
+        flag = f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
+        if given is None or given is False or name in SECRET or (name in (defaults or {}) and given == (defaults or {})[name]):
+            continue
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            words += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
 
 
 def _earlier(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

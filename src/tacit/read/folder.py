@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import glob
 import io
-import os
 import shutil
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tacit.cases import Cases
 from tacit.errors import InputError, ReadError
 from tacit.read.picture import SUFFIXES
+from tacit.read.walk import is_printable, is_run, walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,8 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
             raise InputError(f"{path} is the OUT of a run, whose pictures are answers; give the folder of the images")
         path = path / "images"
     if path.is_dir():
-        return _with_grades(_from_files(_walk(path), f"the folder {path}", below=path), path)
+        files, problems = walk(path)
+        return _with_grades(_from_files(files, f"the folder {path}", below=path, problems=problems), path)
     if path.suffix.lower() in LIST_SUFFIXES:
         return _from_list(path)
     if path.suffix.lower() == ".zip":
@@ -85,6 +87,19 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of([path])
+
+
+def named_files(source: str | Path) -> Iterator[Path]:
+    """INPUT itself, then each file that it names: those of a glob, the rows of a list, all below a folder. Members of a zip are none."""
+    path = Path(source)
+    if is_pattern(source):
+        yield from (p for p in map(Path, glob.iglob(str(source), recursive=True)) if p.is_file())
+        return
+    yield path
+    if path.is_dir():
+        yield from walk(path)[0]
+    elif path.suffix.lower() in LIST_SUFFIXES:
+        yield from (path.parent / str(p) for p in read_list(path)["path"])
 
 
 def is_pattern(source: str | Path) -> bool:
@@ -99,25 +114,8 @@ def is_mask(path: Path, below: Path | None = None) -> bool:
     return any(f.lower() in MASK_FOLDERS or f.lower().replace("-", "_").split("_")[-1] in MASK_FOLDERS for f in folders) or stem.endswith(MASK_ENDINGS)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is the result of an earlier run, whose pictures are answers and not input."""
-    return (folder / "run.json").is_file() and (folder / "log.txt").is_file()
-
-
-def _walk(folder: Path) -> list[Path]:
-    try:
-        os.listdir(folder)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read ({error.strerror}); change its permissions") from error
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_run(Path(root) / f))
-        found += [Path(root) / f for f in sorted(files) if not f.startswith(".") and (Path(root) / f).is_file()]  # no pipes, no sockets
-    return found
-
-
-def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cases:
-    pictures, skipped = [], []
+def _from_files(files: list[Path], where: str, *, below: Path | None = None, problems: Iterable[ReadError] = ()) -> Cases:
+    pictures, skipped = [], [(str(p.path), p.reason) for p in problems]
     for path in files:
         if not is_printable(path):
             skipped.append((repr(str(path)), "the file name is not UTF-8; rename it"))
@@ -133,15 +131,6 @@ def _from_files(files: list[Path], where: str, below: Path | None = None) -> Cas
         note = f"; {masks} annotation files are there, which are never input" if masks else ""
         raise InputError(f"no images in {where}{note}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of(pictures, tuple(skipped))
-
-
-def is_printable(path: Path) -> bool:
-    """Whether a path is UTF-8, so that tables can name it."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read_list(path: Path) -> pd.DataFrame:
@@ -281,7 +270,7 @@ def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"the truth folder {folder} does not exist or is no folder")
     by_stem: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in walk(folder)[0]:
         if path.suffix.lower() in SUFFIXES:
             stem = path.stem
             bare = next((stem[: -len(e)] for e in MASK_ENDINGS if stem.lower().endswith(e)), None)
@@ -298,7 +287,7 @@ def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
 
 def count_masks(folder: Path) -> int:
     """How many true masks lie below `folder`: those named or filed as annotations, or all pictures where none is."""
-    pictures = [p for p in _walk(folder) if p.suffix.lower() in SUFFIXES]
+    pictures = [p for p in walk(folder)[0] if p.suffix.lower() in SUFFIXES]
     named = [p for p in pictures if p.stem.lower().endswith(MASK_ENDINGS) or is_mask(p, folder)]
     return len(named or pictures)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tacit.errors import InputError, ReadError
-from tacit.read.folder import is_printable, is_run
 from tacit.read.nifti import is_volume
 from tacit.read.picture import SUFFIXES as PICTURES
+from tacit.read.walk import walk
 
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".json", ".xml", ".txt", ".md")
@@ -30,39 +29,13 @@ class Tree:
 
 
 def find_files(source: Path) -> Tree:
-    """Every file of a folder (or the one file). Raises InputError.
-
-    Hidden files and the folders of earlier runs are left out; links to folders are not followed, so loops end.
-    """
+    """Every file that `walk` finds in a folder (or the one file). Raises InputError."""
     if not source.exists():
         raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
     if source.is_file():
         return Tree(((source, kind_of(source)),), ())
-    problems: list[ReadError] = []
-
-    def unreadable(error: OSError) -> None:
-        problems.append(ReadError(error.filename, f"this folder cannot be read ({error.strerror})", "change its permissions"))
-
-    found: list[tuple[Path, str]] = []
-    for root, folders, names in os.walk(source, onerror=unreadable):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_run(Path(root) / f))
-        for name in sorted(names):
-            path = Path(root) / name
-            if name.startswith("."):
-                continue
-            if not is_printable(path):
-                problems.append(ReadError(repr(str(path)), "the file name is not UTF-8", "rename it"))
-                continue
-            try:
-                if path.is_file():
-                    found.append((path, kind_of(path)))
-                elif path.is_symlink():
-                    problems.append(ReadError(path, "a link that leads nowhere or round in a circle", "remove it"))
-            except OSError as error:
-                problems.append(ReadError(path, f"it cannot be looked at ({error.strerror or error})", "change its permissions"))
-    if problems and not found:
-        raise InputError(str(problems[0]))
-    return Tree(tuple(found), tuple(problems))
+    files, problems = walk(source)
+    return Tree(tuple((path, kind_of(path)) for path in files), tuple(problems))
 
 
 def listed_files(paths: Iterable[object], folder: Path) -> Tree:

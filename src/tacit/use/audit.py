@@ -11,6 +11,7 @@ import re
 import secrets
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from tacit.prepare.explore import ClassImages
 from tacit.prepare.hashes import NAMES, as_hex
 from tacit.prepare.similar import near_pairs
 from tacit.read.dicom import read_headers
-from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, read_grades, read_labels, read_list, unpack
+from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, named_files, read_grades, read_labels, read_list, unpack
 from tacit.read.series import find_series
 from tacit.read.tree import Tree, find_files, listed_files
 from tacit.report.track import Bar
-from tacit.run import Run, as_csv, open_run
+from tacit.run import Run, as_csv, command_line, open_run
 from tacit.use.audit_items import Item, SeriesRow, look_at_pictures, look_at_series, look_at_slide, look_at_volume
 from tacit.use.device import prepare_device
 from tacit.use.report_audit import warnings_of, write_audit_report
@@ -81,10 +82,10 @@ def audit(
     settings = {"audit": {"input": str(source), "labels": str(labels) if labels else None, "near": near, "keep_identifiers": keep_identifiers, "seed": seed}}
     if not place.exists() and not is_pattern(source):
         raise InputError(f"{source} does not exist; INPUT is a folder, a file or a zip")
-    if overwrite and Path(out).resolve() == place.resolve():
-        raise UsageError("OUT is the folder to be audited; nothing is written there: give another OUT")
-    command = f"tacit audit {source} -o {out}" + (f" --labels {labels}" if labels else "")
-    with open_run(out, command=command, settings=settings, overwrite=overwrite) as run:
+    options = {"labels": labels, "near": near, "keep_identifiers": keep_identifiers, "seed": seed, "threads": threads}  # the salt is in no record
+    command = command_line("audit", source, out, audit.__kwdefaults__, **options)
+    reads = chain(named_files(source), [labels])
+    with open_run(out, command=command, settings=settings, reads=reads, overwrite=overwrite) as run:
         place = unpack(place, run.folder / "input") if place.suffix.lower() == ".zip" else place
         tree = _tree(place, run)
         classes = ClassImages()

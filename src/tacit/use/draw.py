@@ -13,7 +13,7 @@ from tacit.phantom import generator
 from tacit.phantom.tissue import TissueConfig
 from tacit.report.picture import outlined, png, sheet
 from tacit.report.track import Bar
-from tacit.run import as_csv, open_run, plain
+from tacit.run import as_csv, command_line, open_run, plain
 
 
 def draw_sheet(
@@ -37,7 +37,9 @@ def draw_sheet(
     settings = build(TissueConfig, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
     own = (settings,) if name == "tissue" else ()
     record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, "settings": plain(settings)}
-    with open_run(out, command=f"tacit phantom {name} -n {count} --mpp {mpp} --seed {seed} -o {out}", settings=record, overwrite=overwrite) as run:
+    size = {"height": shape[0], "width": shape[1]}
+    command = command_line("phantom", name, out, draw_sheet.__kwdefaults__, n=count, mpp=mpp, **size, seed=seed, config=config, set=set)
+    with open_run(out, command=command, settings=record, reads=[name, config], overwrite=overwrite) as run:
         tiles, rows = [], []
         with Bar(f"drawing {name}") as bar:
             for index in range(count):

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
-from tacit.read.folder import count_masks, find_truth, is_run, read_grades, read_mask
+from tacit.read.folder import count_masks, find_truth, read_grades, read_mask
 from tacit.read.picture import SUFFIXES
+from tacit.read.walk import is_run
 from tacit.report.score import Tally, figures, interval, tally
 from tacit.report.track import Bar
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from tacit.errors import InputError
 from tacit.read.dicom import read_header
-from tacit.read.folder import find_cases, is_run
+from tacit.read.folder import find_cases
 from tacit.read.nifti import read_volume
 from tacit.read.picture import SUFFIXES, read_picture
 from tacit.read.slide import open_slide
 from tacit.read.tree import kind_of
+from tacit.read.walk import is_run
 from tacit.run import PACKAGES, versions
 
 NEEDED = [

@@ -5,8 +5,8 @@ Morphology finds them, or a U-Net that is learnt on the same volumes first, or o
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.config import build, merge, parse_assignments, read_toml, to_toml
+from tacit.config import build, chosen_settings, to_toml
 from tacit.errors import InputError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
@@ -22,14 +22,15 @@ from tacit.learn.lung_unet import LungUnet
 from tacit.prepare.contrast import window_uint8
 from tacit.prepare.lung import LEFT, RIGHT, Lungs, find_lungs
 from tacit.prepare.space import canonical
+from tacit.read.folder import named_files
 from tacit.read.nifti import write_nifti
 from tacit.read.volume import TOLERATED, Gaps
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
-from tacit.run import Run, as_csv, open_run, plain
+from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.lungs_learn import LungsConfig, check_choice, check_same_data, learn_unet, load_unet, no_lungs
+from tacit.use.lungs_learn import LungsConfig, check_choice, hashes_of, learn_unet, load_unet, no_lungs
 from tacit.use.volumes import Found, each_volume, find_volumes
 
 HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "method", "warnings")
@@ -74,10 +75,13 @@ def lungs(
     """
     if gaps not in ("refuse", "tolerate", "interpolate"):
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("lungs", None)  # a run's own config.toml can be given back
-    check_choice(out, learn, masks, model, seed, overwrite, chosen)
+    chosen = chosen_settings(config, set, "lungs")
+    check_choice(learn, masks, model, seed, chosen)
     c = build(LungsConfig, chosen)
+    command = command_line(
+        "lungs", source, out, lungs.__kwdefaults__, gaps=gaps, learn=learn, masks=masks, model=model, seed=seed, device=device, threads=threads,
+        config=config, set=set,
+    )  # fmt: skip
     device = prepare_device(device, threads)
     network = load_unet(model, device) if model else None
     choice = {"learn": learn, "masks": str(masks) if masks else None, "model": str(model) if model else None, "seed": seed}
@@ -86,16 +90,13 @@ def lungs(
         del settings["unet"]  # nothing of it takes part
     if not Path(source).exists():
         raise InputError(f"{source} does not exist; INPUT is a volume, a folder, a zip or a manifest")
-    words = ["tacit", "lungs", str(source), "-o", str(out), "--gaps", gaps, *(["--learn"] if learn else [])]
-    for name in ("masks", "model"):
-        words += [f"--{name}", str(choice[name])] if choice[name] else []
-    command = shlex.join([*words, *(["--seed", str(seed)] if learn else []), *(w for a in set or [] for w in ("--set", a))])
-    with open_run(out, command=command, settings=settings, resume=resume, overwrite=overwrite) as run:
+    reads = chain(named_files(source), named_files(masks) if masks else (), [model, config])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+        found = find_volumes(source, run, gaps=gaps)
+        run.check_same(hashes_of(found, masks), f"{source} or {masks}" if masks else source)
         if run.finished_before:
             return LungsResult(Path(out), run.record["litres"], len(run.failures))
-        found = find_volumes(source, run, gaps=gaps)
         if learn:
-            check_same_data(found, masks, run)
             network = learn_unet(found, masks, c, run, seed=seed, device=device)
         rows, panels = _find_all(found, network, c, run)
         if not rows:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.cases import Cases
-from tacit.errors import InputError, OutputError, ReadError, UsageError
+from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256
 from tacit.image import Image
 from tacit.learn.lung_unet import LungUnet, LungUnetConfig
@@ -37,8 +36,8 @@ class LungsConfig(LungConfig):
     unet: LungUnetConfig = LungUnetConfig()
 
 
-def check_choice(out: str | Path, learn: bool, masks: str | Path | None, model: str | Path | None, seed: int, overwrite: bool, chosen: dict[str, Any]) -> None:
-    """Refuses choices that do not go together. Raises UsageError, and OutputError where OUT would overwrite what is read."""
+def check_choice(learn: bool, masks: str | Path | None, model: str | Path | None, seed: int, chosen: dict[str, Any]) -> None:
+    """Refuses choices that do not go together. Raises UsageError."""
     if learn and model:
         raise UsageError("--learn and --model: a U-Net is either learnt now or taken from an earlier run; give one of them")
     if masks and not learn:
@@ -49,9 +48,6 @@ def check_choice(out: str | Path, learn: bool, masks: str | Path | None, model: 
         raise UsageError(f"--seed {seed}: expected 0 or more")
     if "unet" in chosen and not learn:
         raise UsageError("settings under unet. are those of learning, so they want --learn" + ("; --model brings its own" if model else ""))
-    for place in (masks, model):
-        if overwrite and place and Path(place).resolve().is_relative_to(Path(out).resolve()):
-            raise OutputError(f"--overwrite would delete {place}, which this run reads; give another OUT")
 
 
 def learn_unet(found: list[Found], masks: str | Path | None, c: LungsConfig, run: Run, *, seed: int, device: str) -> LungUnet:
@@ -89,8 +85,8 @@ def load_unet(model: str | Path, device: str) -> LungUnet:
     return network.to(device)
 
 
-def check_same_data(found: list[Found], masks: str | Path | None, run: Run) -> None:
-    """Keeps the fingerprint of all files that teach in the run's record. Raises OutputError where a resumed run began with others."""
+def hashes_of(found: list[Found], masks: str | Path | None) -> dict[str, str]:
+    """Path → SHA-256 of every file that is read: those of the volumes, and of the masks of their names."""
     paths = [p for one in found for p in one.paths]
     if masks:
         paths += [p for one in found if (p := _mask_path(Path(masks), one.name))]
@@ -100,10 +96,7 @@ def check_same_data(found: list[Found], masks: str | Path | None, run: Run) -> N
             hashes[str(path)] = sha256(path)
         except OSError:
             hashes[str(path)] = "unreadable"  # it is named when it is read
-    fingerprint = Cases.fingerprint(hashes)
-    if run.earlier.get("data", fingerprint) != fingerprint:
-        raise OutputError("--resume wants the volumes and masks of the first run, but files have changed since; use --overwrite")
-    run.record["data"] = fingerprint
+    return hashes
 
 
 def no_lungs(path: Path, error: InputError) -> ReadError:

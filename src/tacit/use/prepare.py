@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from tacit.files import write_atomic
 from tacit.image import Image
 from tacit.prepare.stain_normalise import lab_look, macenko, reinhard, stain_look
 from tacit.prepare.steps import SEEN_FIRST, Step, apply, recipe
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.nifti import write_nifti
 from tacit.read.picture import read_picture
 from tacit.read.volume import Gaps
 from tacit.report.picture import png
 from tacit.report.track import Bar
-from tacit.run import Run, as_csv, open_run
+from tacit.run import Run, as_csv, command_line, open_run
 from tacit.use.device import prepare_device
 from tacit.use.volumes import find_volumes
 
@@ -60,7 +61,9 @@ def prepare_images(
     if not Path(source).exists() and not any(c in str(source) for c in "*?["):
         raise InputError(f"{source} does not exist; INPUT is a picture, volume, folder, glob, zip or list")
     settings = {"prepare": {"input": str(source), "steps": steps, "target": str(target) if target else None, "mpp": mpp, "gaps": gaps}}
-    with open_run(out, command=f"tacit prepare {source} -o {out} --steps {steps}", settings=settings, overwrite=overwrite) as run:
+    reads = chain(named_files(source), named_files(target) if target else ())
+    command = command_line("prepare", source, out, prepare_images.__kwdefaults__, steps=steps, target=target, mpp=mpp, gaps=gaps, threads=threads)
+    with open_run(out, command=command, settings=settings, reads=reads, overwrite=overwrite) as run:
         rows: list[tuple[Any, ...]] = []
         with Bar("preparing") as bar:
             for index, total, name, path, read in _items(source, run, mpp, gaps):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.cases import Cases
-from tacit.config import build, merge, parse_assignments, read_toml, to_toml
-from tacit.errors import InputError, OutputError, ReadError, UsageError
+from tacit.config import build, chosen_settings, to_toml
+from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.learn.pretraining import METHODS, PRESETS, Pictures, view_batches
 from tacit.learn.workshop import Workshop
 from tacit.parts.weights import save_tensors
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
 from tacit.report.picture import embedded, png, sheet
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, open_run, plain
+from tacit.run import Run, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 
@@ -71,35 +71,31 @@ def pretrain(
     method: byol, simclr, simsiam, moco or vae-byol · preset: for byol: byol, report or histology · backbone: any timm name · weights: FILE.safetensors
     or hub:NAME to start from. Raises TacitError; a picture that cannot be read is a row of failures.csv.
     """
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("pretrain", None)
-    c = _settings(method, preset, backbone, weights, chosen)
+    c = _settings(method, preset, backbone, weights, chosen_settings(config, set, "pretrain"))
     options = {"input": str(source), "method": method, "preset": preset, "seed": seed}
     settings = {"pretrain": options, **plain(c)}
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected a seed from 0")
-    prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    words = ["tacit", "pretrain", str(source), "-o", str(out), "--method", method, *(["--preset", preset] if preset else []), "--seed", str(seed)]
-    with open_run(
-        out, command=shlex.join([*words, *(w for a in set or [] for w in ("--set", a))]), settings=settings, resume=resume, overwrite=overwrite
-    ) as run:
+    command = command_line(
+        "pretrain", source, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, seed=seed, device=device,
+        threads=threads, config=config, set=set,
+    )  # fmt: skip
+    device = prepare_device(device, threads)
+    reads = chain(named_files(source), [config, c.backbone.weights])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
-            data = Cases.fingerprint(cases.hashes(bar.advance))
-        if run.earlier.get("data", data) != data:
-            raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
-        if run.finished_before:
-            last = run.record["last"]
-            return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
-        run.record |= {"seed": seed, "device": device, "threads": threads, "data": data}
-        pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
-        run.record["images"] = len(pictures)
-        network, last = _learn(method, c, pictures, run, seed, device)
-        _keep(run, method, c, network, len(pictures), seed)
-        run.record["last"] = last
-        _report(run, pictures, c, last, settings, seed)
-        return PretrainResult(Path(out), len(pictures), len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
+            run.check_same(cases.hashes(bar.advance), source)
+        if not run.finished_before:
+            run.record |= {"seed": seed, "device": device, "threads": threads}
+            pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
+            run.record["images"] = len(pictures)
+            network, run.record["last"] = _learn(method, c, pictures, run, seed, device)
+            _keep(run, method, c, network, len(pictures), seed)
+            _report(run, pictures, c, run.record["last"], settings, seed)
+        last = run.record["last"]
+        return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
 
 
 def _settings(method: str, preset: str | None, backbone: str | None, weights: str | None, chosen: dict[str, Any]) -> Any:

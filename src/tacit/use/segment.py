@@ -5,8 +5,8 @@ find → look (read all, spacing, failures) → learn → apply one by one → t
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.cases import Cases
-from tacit.config import build, merge, parse_assignments, read_toml
-from tacit.errors import InputError, OutputError, UsageError
+from tacit.config import build, chosen_settings
+from tacit.errors import InputError, UsageError
 from tacit.learn.methods import FAST, METHODS
 from tacit.learn.workshop import Workshop
 from tacit.phantom import generator
 from tacit.prepare.space import to_spacing
-from tacit.read.folder import find_cases
+from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, open_run, plain
+from tacit.run import Run, command_line, open_run, plain
 from tacit.use.apply import apply_all
 from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
@@ -71,51 +71,60 @@ def segment(
     per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
     Raises TacitError; one image's failure is a row of failures.csv.
     """
-    chosen = merge(read_toml(Path(config)) if config else {}, parse_assignments(set or []))
-    chosen.pop("segment", None)  # a run's own config.toml can be given back
+    chosen = chosen_settings(config, set, "segment")
     own = build(InstancesConfig, chosen.pop("instances", {}))
     _check(mpp, seed, learn_from, classes, phantom)
-    network, about = _network(method, model, budget, phantom, chosen)
-    chosen_method = about.get("method", method)
-    options = {"input": str(source), "method": chosen_method, "model": str(model) if model else None, "budget": budget, "classes": classes, "mpp": mpp}
+    network, kind = _network(method, model, budget, phantom, chosen)
+    options = {"input": str(source), "method": kind, "model": str(model) if model else None, "budget": budget, "classes": classes, "mpp": mpp}
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
-    network.to(prepare_device(device, threads))
-    zipped = Path(source).suffix.lower() == ".zip"
-    found = None if zipped else find_cases(source)
-    if overwrite:
-        _check_apart(Path(out), model, found)
-    words = _command(options | {"seed": seed, "learn_from": learn_from, "config": str(config) if config else None, "device": device}, out, set or [])
-    with open_run(out, command=words, settings=settings, resume=resume, overwrite=overwrite) as run:
+    command = command_line(
+        "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=classes, mpp=mpp,
+        learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
+    )  # fmt: skip
+    device = prepare_device(device, threads)
+    network.to(device)
+    found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
+    reads = chain(named_files(source), [model, config, phantom, _weights(network)])
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
-        with Bar("hashing") as bar:
-            hashes = cases.hashes(bar.advance)
-        data = Cases.fingerprint(hashes)
-        if run.earlier.get("data", data) != data:
-            raise OutputError(f"--resume wants the images of the first run, but files in {source} have changed since; use --overwrite")
-        if run.finished_before:
-            return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
-        run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "data": data, "inputs": hashes}
+        _check_same(cases, source, run)
+        if not run.finished_before:
+            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases)}
+            good, scale = look(cases, run, mpp)
+            if model is None:
+                _learn(network, kind, _working(good, scale, network.um_per_px, learn_from, seed), scale, classes, run)
+            _apply(network, good, scale, own, classes, run)
+            write_report(run, settings, classes)
+        return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
+
+
+def _check_same(cases: Cases, source: str | Path, run: Run) -> None:
+    """Writes down which files are read, and refuses to resume with others."""
+    with Bar("hashing") as bar:
+        hashes = cases.hashes(bar.advance)
+    run.check_same(hashes, source)
+    if not run.finished_before:
+        run.record["inputs"] = hashes
         run.say(f"{len(cases)} images, {len(cases.skipped)} other files left alone (annotations, tables …)")
-        good, scale = look(cases, run, mpp)
-        if model is None:
-            shop = Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say)
-            pictures = _working(good, scale, network.um_per_px, learn_from, seed)
-            _learn(network, method, pictures, shop, run, {"mpp": scale.typical, "spacing_source": scale.source, "classes": classes})
-        if hasattr(network, "drawn_share"):
-            run.record["drawn_share"] = [round(float(s), 3) for s in network.drawn_share]
-        written = apply_all(good, scale.of, network, own, classes, run)
-        if not written:
-            raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
-        run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
-        write_report(run, settings, classes)
-    return Result(Path(out), written, len(run.failures), scale.typical, scale.source)
 
 
-def _learn(network: Any, method: str, pictures: list[NDArray[np.uint8]], shop: Workshop, run: Run, facts: dict[str, Any]) -> None:
+def _learn(network: Any, method: str, pictures: list[NDArray[np.uint8]], scale: Scale, classes: str, run: Run) -> None:
     """Learns from pictures alone and keeps what was learnt in model/."""
     run.record["learnt_from"] = len(pictures)
-    network.fit(pictures, shop)
-    save_model(run.folder / "model", method, network, facts | {"images": len(pictures), "seed": shop.seed, "data": run.record["data"]})
+    seed, device = run.record["seed"], run.record["device"]
+    network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
+    facts = {"mpp": scale.typical, "spacing_source": scale.source, "classes": classes, "images": len(pictures), "seed": seed, "data": run.record["data"]}
+    save_model(run.folder / "model", method, network, facts)
+
+
+def _apply(network: Any, good: Cases, scale: Scale, own: InstancesConfig, classes: str, run: Run) -> None:
+    """Writes the answers of every image and what they come to. Raises InputError where there is no answer."""
+    if hasattr(network, "drawn_share"):
+        run.record["drawn_share"] = [round(float(s), 3) for s in network.drawn_share]
+    written = apply_all(good, scale.of, network, own, classes, run)
+    if not written:
+        raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
+    run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
 
 
 def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom: str) -> None:
@@ -128,17 +137,8 @@ def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom:
         raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
 
 
-def _check_apart(out: Path, model: str | Path | None, found: Cases | None) -> None:
-    """Refuses to overwrite a folder that this very run reads from."""
-    place = out.resolve()
-    inside = [Path(model)] if model else []
-    inside += [path for _, path in found] if found is not None else []
-    for path in inside:
-        if path.resolve().is_relative_to(place):
-            raise OutputError(f"--overwrite would delete {path}, which this run reads; give another OUT")
-
-
-def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, str]:
+    """A network that is to learn, or one that an earlier run taught; and its method's name."""
     if method not in METHODS:
         raise UsageError(f"--method {method!r} is unknown; known are {', '.join(METHODS)}")
     if budget not in ("fast", "full"):
@@ -146,21 +146,17 @@ def _network(method: str, model: str | Path | None, budget: str, phantom: str, c
     if model is not None:
         if chosen:
             raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")
-        return load_model(model)
+        network, about = load_model(model)
+        return network, about["method"]
     kind = METHODS[method]
     preset = FAST[method] if budget == "fast" else {}
     named = {"phantom": phantom} if "phantom" in kind.Config.model_fields else {}
-    return kind(build(kind.Config, preset, named, chosen)), {}
+    return kind(build(kind.Config, preset, named, chosen)), method
 
 
-def _command(options: dict[str, Any], out: str | Path, assignments: list[str]) -> str:
-    """The command line that repeats the run."""
-    defaults = {"method": "phantom", "budget": "full", "classes": "gland", "seed": 0, "learn_from": 400, "device": "cpu"}
-    words = ["tacit", "segment", options["input"], "-o", str(out)]
-    for name, value in options.items():
-        if name != "input" and value is not None and defaults.get(name) != value and not (options["model"] and name == "method"):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, *(w for a in assignments for w in ("--set", a))])
+def _weights(network: Any) -> str | None:
+    """The file (or hub's name) that an encoder began with, where there is one."""
+    return getattr(getattr(network.config, "network", None), "weights", None)
 
 
 def _working(good: Cases, scale: Scale, um_per_px: float, most: int, seed: int) -> list[NDArray[np.uint8]]:

@@ -1,0 +1,186 @@
+"""What every verb that opens a run promises: it deletes nothing that it reads, and its record says how to do it again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pandas as pd
+import pytest
+import torch
+from typer.main import get_command
+
+import tacit
+from tacit.cli import app
+from tacit.errors import InputError, OutputError
+from tacit.learn.lung_unet import LungUnet
+from tacit.parts.backbone import Backbone, BackboneConfig
+from tacit.parts.weights import save_tensors
+from tacit.read.nifti import write_nifti
+from tacit.use.draw import draw_sheet
+from tacit.use.model import save_model
+from test_lung import chest
+
+IN, SIDE = "made/images", "apart"  # inside the OUT that would be overwritten, and beside it
+READS: list[tuple[Callable, str, dict[str, Any]]] = [
+    (tacit.segment, IN, {}),
+    (tacit.segment, f"{IN}/tissue_0000.png", {}),
+    (tacit.segment, f"{IN}/*.png", {}),
+    (tacit.segment, "list.csv", {"method": "haematoxylin"}),
+    (tacit.segment, "made/images/list.csv", {"method": "haematoxylin"}),
+    (tacit.segment, "linked", {"method": "haematoxylin"}),
+    (tacit.segment, SIDE, {"model": "made"}),
+    (tacit.segment, SIDE, {"config": "made/tables/mine.toml"}),
+    (tacit.segment, SIDE, {"phantom": "made/tables/mine.py"}),
+    (tacit.segment, SIDE, {"method": "mssg", "set": ["network.encoder=resnet10t", "network.weights=made/tables/encoder.safetensors"]}),
+    (tacit.pretrain, IN, {}),
+    (tacit.pretrain, "list.csv", {}),
+    (tacit.pretrain, "linked", {}),
+    (tacit.pretrain, SIDE, {"config": "made/tables/mine.toml"}),
+    (tacit.pretrain, SIDE, {"backbone": "resnet10t", "weights": "made/tables/encoder.safetensors"}),
+    (tacit.audit, "made", {}),
+    (tacit.audit, "made/images/link to apart", {}),
+    (tacit.audit, IN, {}),
+    (tacit.audit, "list.csv", {}),
+    (tacit.audit, "linked", {}),
+    (tacit.audit, SIDE, {"labels": "made/tables/labels.csv"}),
+    (tacit.prepare_images, IN, {"steps": "he"}),
+    (tacit.prepare_images, "list.csv", {"steps": "he"}),
+    (tacit.prepare_images, SIDE, {"steps": "reinhard", "target": IN}),
+    (tacit.prepare_images, SIDE, {"steps": "reinhard", "target": "list.csv"}),
+    (tacit.lungs, "made/images/ct.nii.gz", {}),
+    (tacit.lungs, "volumes.csv", {}),
+    (tacit.lungs, SIDE, {"learn": True, "masks": "made/masks"}),
+    (tacit.lungs, SIDE, {"learn": True, "masks": "linked masks"}),
+    (tacit.lungs, SIDE, {"model": "made/tables/lungs"}),
+    (tacit.lungs, SIDE, {"config": "made/tables/mine.toml"}),
+    (draw_sheet, "made/tables/mine.py", {}),
+    (draw_sheet, "tissue", {"config": "made/tables/mine.toml"}),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """made/, a run that holds a person's own files too; apart/, its like beside it; lists of and links to what lies in made/."""
+    place = tmp_path_factory.mktemp("place")
+    for name in ("made", SIDE):
+        draw_sheet("tissue", place / name, count=2, shape=(60, 80))
+        image, truth = chest()
+        write_nifti(place / name / "images" / "ct.nii.gz", image)
+    write_nifti(place / "made" / "masks" / "ct.nii.gz", type(image)(truth, axes="dhw", spacing_mm=image.spacing_mm, affine=image.affine))
+    tables = place / "made" / "tables"
+    tacit.segment(place / SIDE / "images", place / "learnt", method="haematoxylin", mpp=1.0)
+    (place / "learnt" / "model").rename(place / "made" / "model")
+    save_tensors(tables / "encoder.safetensors", Backbone(BackboneConfig(name="resnet10t")).net.state_dict())
+    save_model(tables / "lungs", "lung-unet", LungUnet(), {"images": 1}, "drawn")
+    (tables / "mine.toml").write_text("")
+    (tables / "mine.py").write_text("from tacit.phantom.tissue import CLASSES, draw\n__all__ = ['CLASSES', 'draw']\n")
+    (tables / "labels.csv").write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
+    pictures = sorted((place / "made" / "images").glob("*.png"))
+    pd.DataFrame({"path": pictures}).to_csv(place / "list.csv", index=False)
+    pd.DataFrame({"path": [p.name for p in pictures]}).to_csv(place / "made" / "images" / "list.csv", index=False)
+    pd.DataFrame({"path": [place / "made" / "images" / "ct.nii.gz"]}).to_csv(place / "volumes.csv", index=False)
+    (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
+    for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
+        (place / folder).mkdir()
+        for file in files:
+            (place / folder / file.name).symlink_to(file)
+    return place
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(("verb", "source", "options"), READS, ids=lambda v: getattr(v, "__name__", str(v)))
+def test_overwrite_deletes_nothing_that_the_run_reads(verb: Callable, source: str, options: dict, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    before = contents(place / "made")
+    with pytest.raises(OutputError, match=r"OUT made (is|holds) .+, which this run reads .*give another OUT"):
+        verb(source, Path("made"), overwrite=True, **options)
+    assert contents(place / "made") == before
+
+
+def test_the_input_itself_is_never_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(OutputError, match="OUT linked is linked, which this run reads"):
+        tacit.audit("linked", "linked")
+
+
+def test_out_may_lie_inside_the_input(tmp_path: Path) -> None:
+    draw_sheet("tissue", tmp_path / "drawn", count=2, shape=(60, 80))
+    for _ in range(2):
+        assert tacit.prepare_images(tmp_path / "drawn" / "images", tmp_path / "drawn" / "images" / "out", steps="he", overwrite=True).written == 2
+
+
+LEARNING = "--seed 3 --device auto --threads 2 --config 'my settings.toml'"
+COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked and written down
+    f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
+    "segment 'bad files' -o o --budget fast --phantom mine.py",
+    "segment 'bad files' -o o --model made",
+    f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
+    "pretrain 'bad files' -o o --method simclr",
+    "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
+    f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
+    "lungs 'bad files' -o o --model made/tables/lungs",
+    "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
+    "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
+]
+FREE = {"resume", "overwrite"}  # how OUT was found is no part of what was done
+
+
+@pytest.fixture
+def bad(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the commands are typed; the threads that they ask for are given back."""
+    monkeypatch.chdir(place)
+    (place / "bad files").mkdir(exist_ok=True)
+    for name in ("a.png", "b.nii.gz"):
+        (place / "bad files" / name).write_bytes(b"neither")
+    (place / "my settings.toml").write_text("")
+    (place / "mine.py").write_bytes((place / "made" / "tables" / "mine.py").read_bytes())
+    yield place
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def options(words: list[str]) -> dict[str, Any]:
+    """What the command line makes of a command without its first word."""
+    return dict(get_command(app).commands[words[0]].make_context(words[0], words[1:]).params)
+
+
+def recorded(words: list[str], out: str) -> list[str]:
+    """The command in the record of a run, without its first word."""
+    words = [out if before == "-o" else word for before, word in zip(["", *words], words)]
+    with contextlib.suppress(InputError):
+        app(words, standalone_mode=False)
+    record = json.loads(Path(out, "run.json").read_text())
+    first, *rest = shlex.split(record["command"])
+    assert first == "tacit" and record.get("device") != "auto"
+    return rest
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_path: Path) -> None:
+    typed = shlex.split(command)
+    once = recorded(typed, str(tmp_path / "once"))
+    asked, kept = options(typed), options(once)
+    assert kept == asked | {"out": tmp_path / "once"} | ({"salt": None} if "salt" in asked else {})
+    assert [str(tmp_path / "once") if w.endswith("again") else w for w in recorded(once, str(tmp_path / "again"))] == once
+    assert not any(b"s3cr3t" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_every_option_was_among_the_commands_typed() -> None:
+    group = get_command(app).commands
+    for verb in {c.split()[0] for c in COMMANDS}:
+        typed = {name for c in COMMANDS if c.split()[0] == verb for name, value in options(shlex.split(c)).items() if value != default(group[verb], name)}
+        assert typed | FREE >= {p.name for p in group[verb].params}, verb
+
+
+def default(verb: Any, name: str) -> Any:
+    return next(p.default for p in verb.params if p.name == name)
