@@ -23,6 +23,7 @@ from tacit.prepare.space import to_size, to_spacing
 
 Pictures = Sequence[NDArray[np.uint8]]  # each (h, w, 3) RGB
 VIEW_SHARE = 8 / 7  # a run looks at pictures whose shorter side is this many times its views' side (256 for 224: the report, section 4)
+DEFAULT_ENCODER = "texture"  # of every verb that is told none
 BATCH = 32  # pictures of one size that go through a network together
 
 
@@ -47,7 +48,7 @@ class Encoder:
         return self.embed(pictures) if pictures else np.zeros((0, self.width), np.float32)
 
 
-def find_encoder(name: str = "texture", *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu") -> Encoder:
+def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu") -> Encoder:
     """The encoder `name`, or that of the run `model`. Raises UsageError for an unknown one, MissingError where weights are not there."""
     if model is not None:
         return _of_run(Path(model), device)

@@ -1,7 +1,7 @@
 """An index on disk: one LanceDB table of vectors with where each comes from, and in its metadata what made them.
 
-Columns: row_id (counts up, never used twice) · vector · path, sha256 (of the file) · slide, row, col, side_px (level-0 px; a picture has none)
-· tiles (rows that its file has when it is whole) · mpp (µm per px as it was looked at) · patient, site, label · any more columns of the list.
+Columns: row_id (counts up) · vector · path, sha256 (of the file) · slide, row, col, side_px (level-0 px; a picture has none)
+· tiles (rows that its file has when it is whole) · mpp (µm per level-0 px) · patient, site, label · any more columns of the list.
 A write is there whole or not at all, also when the process is killed; one writer at a time, readers are never locked out.
 """
 
@@ -26,12 +26,16 @@ from tacit.errors import InputError, OutputError, StorageError, UsageError
 from tacit.files import storage_error
 
 TABLE = "images"
-OWN = {f"{TABLE}.lance", ".lock", "log.txt", "failures.csv"}
+OWN = {f"{TABLE}.lance", ".lock", "log.txt", "failures.csv", "input"}
 KINDS = {"fp16": pa.float16(), "fp32": pa.float32()}
-TEXTS = ("path", "sha256", "slide", "patient", "site", "label")
-PLACES = ("row", "col", "side_px", "tiles")
-COLUMNS = ("row_id", "vector", "path", "sha256", "slide", "row", "col", "side_px", "tiles", "mpp", "patient", "site", "label")
+FIXED = [
+    *((name, pa.string()) for name in ("path", "sha256", "slide", "patient", "site", "label")),
+    *((name, pa.int64()) for name in ("row_id", "row", "col", "side_px", "tiles")),
+    ("mpp", pa.float64()),
+]
+LEAST_APPROXIMATE = 1000  # rows
 MANY_PIECES = 64  # appends after which the pieces are joined into larger ones
+EXACT_ROWS = 1_000_000  # above it the approximate index is built and used
 STALE = timedelta(hours=1)  # versions that a reader may still hold are kept so long
 
 
@@ -62,7 +66,8 @@ class Store:
 
     def __init__(self, folder: Path, table: Any, about: About) -> None:
         self.folder, self.about, self._table = folder, about, table
-        self._vectors: NDArray | None = None
+        self._read: tuple[NDArray[np.int64], NDArray] | None = None
+        self._last_id: int | None = None
         self._synced = _pieces(folder)
 
     @classmethod
@@ -86,9 +91,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, about: About) -> Store:
         """An empty index in a folder that has none."""
-        fixed = [("row_id", pa.int64()), ("vector", pa.list_(KINDS[about.precision], about.width)), *((c, pa.string()) for c in TEXTS)]
-        fixed += [*((c, pa.int64()) for c in PLACES), ("mpp", pa.float64())]
-        schema = pa.schema([dict(fixed_ := dict(fixed)) and pa.field(c, fixed_[c]) for c in COLUMNS], metadata={"tacit": json.dumps(asdict(about))})
+        schema = pa.schema([*FIXED, ("vector", vectors_of(about))], metadata={"tacit": json.dumps(asdict(about))})
         with _told(folder):
             return cls(folder, _connect(folder).create_table(TABLE, schema=schema), about)
 
@@ -115,20 +118,58 @@ class Store:
         table = pa.Table.from_batches([b.select(wanted) for b in batches]) if batches else schema.empty_table()
         return table.sort_by("row_id").select(columns)
 
+    def count(self, where: str) -> int:
+        """How many rows there are for which `where` is true."""
+        with _told(self.folder, where):
+            return int(self._table.count_rows(where))
+
     def vectors(self) -> NDArray:
-        """(n, width) in order of row_id, read once."""
-        if self._vectors is None:
-            kind = np.float16 if self.about.precision == "fp16" else np.float32
-            out, ids, at = np.empty((len(self), self.about.width), kind), np.empty(len(self), np.int64), 0
+        """(n, width) in order of row_id, read once, when they are first wanted."""
+        return self._held()[1]
+
+    def row_ids(self) -> NDArray[np.int64]:
+        """(n,) in the order of `vectors`, rising."""
+        return self._held()[0]
+
+    def _held(self) -> tuple[NDArray[np.int64], NDArray]:
+        if self._read is None:
+            n, kind = len(self), np.float16 if self.about.precision == "fp16" else np.float32
+            out, ids, at = np.empty((n, self.about.width), kind), np.empty(n, np.int64), 0
             for batch in self.scan(["row_id", "vector"]):
-                n = batch.num_rows
-                out[at : at + n] = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(n, -1)
-                ids[at : at + n] = batch.column("row_id").to_numpy()
-                at += n
-            if at != len(out) or not np.isfinite(out).all():
-                raise InputError(f"the index {self.folder} is damaged: {at} of {len(out)} vectors can be read, or some are not finite; make it anew")
-            self._vectors = out if (ids[1:] > ids[:-1]).all() else out[np.argsort(ids, kind="stable")]
-        return self._vectors
+                end = at + batch.num_rows
+                out[at:end] = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, self.about.width)
+                ids[at:end] = batch.column("row_id").to_numpy()
+                at = end
+            if at != n or not all(np.isfinite(out[i : i + 65536]).all() for i in range(0, n, 65536)):
+                raise InputError(f"the index {self.folder} is damaged: {at} of {n} vectors can be read, or some are not finite; make it anew")
+            if not (ids[1:] > ids[:-1]).all():  # rows that were filled later have moved
+                order = np.argsort(ids, kind="stable")
+                ids, out = ids[order], out[order]
+            self._read = ids, out
+        return self._read
+
+    @property
+    def has_approximate(self) -> bool:
+        """Whether LanceDB's approximate index was built."""
+        with _told(self.folder):
+            return any("vector" in index.columns for index in self._table.list_indices())
+
+    def build_approximate(self) -> None:
+        """Builds LanceDB's approximate index for cosine: cells of about a thousand rows, each vector as codes of 8 numbers a byte."""
+        rows, width = len(self), self.about.width
+        if rows < LEAST_APPROXIMATE:
+            raise UsageError(f"--approximate: the index holds {rows} rows, at least {LEAST_APPROXIMATE} are needed; exact search is fast there")
+        codes = next(width // n for n in (8, 4, 2, 1) if width % n == 0)
+        with _told(self.folder):
+            self._table.create_index(metric="cosine", index_type="IVF_PQ", num_partitions=max(rows // 1000, 1), num_sub_vectors=codes, replace=True)
+        self._to_disk()
+
+    def approximately(self, vector: NDArray, k: int, where: str | None, probed: float, refined: int) -> pa.Table:
+        """row_id and vector of about the k nearest rows, by the approximate index; rows added since it was built are looked at one by one."""
+        cells = max(round(max(len(self) // 1000, 1) * probed), 8)
+        with _told(self.folder, where):
+            query = self._table.search(vector.astype(np.float32)).distance_type("cosine").nprobes(cells).refine_factor(refined).limit(k)
+            return (query.where(where, prefilter=True) if where else query).select(["row_id", "vector"]).to_arrow()
 
     def add(self, rows: pa.Table) -> None:
         """Appends rows (without row_id). When this returns they are on the disk. New columns are empty in earlier rows."""
@@ -139,17 +180,23 @@ class Store:
             self._table.add(rows)
             self._last_id = first + rows.num_rows - 1
         self._to_disk()
-        self._vectors = None
+        self._read = None
+
+    def fill(self, rows: pa.Table) -> None:
+        """Replaces columns of all rows of the paths that `rows` names: a column path, and those that change."""
+        self._widen(rows.schema)
+        with _told(self.folder):
+            self._table.merge_insert("path").when_matched_update_all().execute(rows)
+        self._to_disk()
 
     def delete(self, where: str) -> int:
         """Deletes the rows for which `where` is true and says how many there were."""
         with _told(self.folder, where):
             count = int(self._table.count_rows(where))
             if count:
-                self._next_id()  # never used twice, also after the last row is gone
                 self._table.delete(where)
         self._to_disk()
-        self._vectors = None
+        self._read = None
         return count
 
     def tidy(self) -> None:
@@ -161,7 +208,7 @@ class Store:
             self._to_disk()
 
     def _next_id(self) -> int:
-        if not hasattr(self, "_last_id"):
+        if self._last_id is None:
             self._last_id = max((int(np.max(b.column("row_id").to_numpy())) for b in self.scan(["row_id"]) if b.num_rows), default=-1)
         return self._last_id + 1
 
@@ -173,7 +220,7 @@ class Store:
         new = [f for f in schema if f.name not in known]
         if new:
             with _told(self.folder):
-                self._table.add_columns(pa.schema(new))
+                self._table.add_columns(new)
 
     def _to_disk(self) -> None:
         """Waits until what was written would survive a power cut."""
@@ -185,6 +232,16 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 _sync(self.folder / f"{TABLE}.lance" / name)
         self._synced = now
+
+
+def vectors_of(about: About) -> pa.DataType:
+    """The type of the vectors' column."""
+    return pa.list_(KINDS[about.precision], about.width)
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,86 @@
+"""Pictures in order of likeness: the one that was asked for at the left, large, and what was found beside it, with its distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+CELL, GAP, LINE, ACROSS = 164, 12, 17, 5  # px: side of a hit, between hits, height of a line of text; hits in a row
+INK, SOFT, GROUND, BLANK = (28, 39, 51), (91, 107, 122), (251, 252, 253), (232, 236, 240)
+SAME, OTHER, PLAIN = (46, 125, 72), (200, 85, 61), (217, 224, 230)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture (h, w, 3) RGB of a gallery, None where its file is gone, with lines of text below it; the first is bold.
+
+    alike: whether it has the query's label, None where one of the two is not known.
+    """
+
+    picture: NDArray[np.uint8] | None
+    lines: tuple[str, ...]
+    alike: bool | None = None
+
+
+def ranking(query: Shown, hits: list[Shown]) -> NDArray[np.uint8]:
+    """The query at the left, the hits in rows of five beside it, (h, w, 3) RGB. Green frames have the query's label, red ones another."""
+    text = LINE * max(len(s.lines) for s in (query, *hits))
+    rows = max(-(-len(hits) // ACROSS), 1)
+    large = 2 * CELL + GAP
+    height = GAP + max(rows * (CELL + text + GAP), large + text + GAP)
+    page = Pillow.new("RGB", (GAP * 3 + large + ACROSS * (CELL + GAP), height), GROUND)
+    draw = ImageDraw.Draw(page)
+    _put(page, draw, query, (GAP, GAP), large, INK)
+    for i, hit in enumerate(hits):
+        corner = GAP * 3 + large + (i % ACROSS) * (CELL + GAP), GAP + (i // ACROSS) * (CELL + text + GAP)
+        _put(page, draw, hit, corner, CELL, {True: SAME, False: OTHER, None: PLAIN}[hit.alike])
+    return np.asarray(page)
+
+
+def _put(page: Pillow.Image, draw: ImageDraw.ImageDraw, shown: Shown, corner: tuple[int, int], side: int, frame: tuple[int, int, int]) -> None:
+    left, top = corner
+    draw.rectangle((left, top, left + side - 1, top + side - 1), fill=BLANK)
+    if shown.picture is not None:
+        small = fitted(shown.picture, side)
+        h, w = small.shape[:2]
+        page.paste(Pillow.fromarray(small), (left + (side - w) // 2, top + (side - h) // 2))
+    else:
+        draw.text((left + 8, top + side // 2 - 8), "file not there", fill=SOFT, font=_font(False))
+    draw.rectangle((left - 2, top - 2, left + side + 1, top + side + 1), outline=frame, width=3)
+    for i, line in enumerate(shown.lines):
+        draw.text((left, top + side + 4 + i * LINE), _short(line, side, bold=i == 0), fill=INK if i == 0 else SOFT, font=_font(i == 0))
+
+
+def fitted(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at `side` px."""
+    factor = side / max(picture.shape[:2])
+    size = max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR), np.uint8)
+
+
+@lru_cache
+def _font(bold: bool) -> Any:
+    """DejaVu Sans, which comes with matplotlib."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf", 12)
+
+
+def _short(line: str, width: int, *, bold: bool) -> str:
+    """The line, its middle left out where it is longer than `width` px: ends of names tell more than middles."""
+    font = _font(bold)
+    if font.getlength(line) <= width:
+        return line
+    for kept in range(len(line) - 2, 2, -1):
+        cut = f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
+        if font.getlength(cut) <= width:
+            return cut
+    return line[:1]
