@@ -18,7 +18,7 @@ import numpy as np
 
 from interleaved import ROOT, one_thread, race, write
 from tacit.image import Image
-from tacit.read.dicom import read_headers
+from tacit.read.dicom import read_header_by_pydicom, read_headers
 from tacit.read.nifti import read_volume, write_nifti
 from tacit.read.series import find_series
 from tacit.read.volume import read_series
@@ -82,8 +82,11 @@ def main() -> None:
         }
         write_series(folder, volume, mm=1.0, **scanner)
         assert np.array_equal(ours(folder), volume) and np.array_equal(by_pydicom(folder), volume) and np.array_equal(by_itk(folder), volume)
+        files = sorted(folder.iterdir())
+        assert read_headers(files)[0] == [s for f in files for s in read_header_by_pydicom(f)]
         rows = {
             "DICOM series, beside pydicom + numpy": race(lambda: ours(folder), lambda: by_pydicom(folder), calls=1),
+            "its headers alone, beside pydicom": race(lambda: read_headers(files), lambda: [read_header_by_pydicom(f) for f in files], calls=1),
             "DICOM series, beside SimpleITK": race(lambda: ours(folder), lambda: by_itk(folder), calls=1),
         }
         grown = peak(folder, True) - peak(folder, False)

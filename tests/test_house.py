@@ -55,6 +55,22 @@ def test_imports_go_one_way(path: Path) -> None:
         assert LEVEL[other] < LEVEL[here] or (here, other) in SIBLINGS_ALLOWED, f"{here} imports {other}"
 
 
+HEAVY = {"learn", "parts", "use"}  # rooms of ours that may bring torch
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent != SRC / "cli"], ids=lambda p: str(p.relative_to(SRC)))
+def test_only_heavy_packages_are_imported_inside_functions(path: Path) -> None:
+    functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = {n.module for f in functions for n in ast.walk(f) if isinstance(n, ast.ImportFrom) and n.module}
+    light = {m for m in inside if m.split(".")[0] in sys.stdlib_module_names or (m.startswith("tacit.") and m.split(".")[1] not in HEAVY)}
+    assert light == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_every_function_has_types(path: Path) -> None:
+    assert "no-untyped-def" not in path.read_text()
+
+
 def test_every_room_has_a_level() -> None:
     assert {room(p) for p in FILES} <= set(LEVEL)
 
@@ -108,6 +124,16 @@ def test_help_comes_in_under_half_a_second() -> None:
         subprocess.run([sys.executable, "-m", "tacit", "--help"], capture_output=True, check=True)
         took.append(time.perf_counter() - start)
     assert min(took) < 0.5
+
+
+def test_the_version_is_printed_without_a_verb() -> None:
+    done = subprocess.run([sys.executable, "-m", "tacit", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, tacit.__version__)
+
+
+def test_the_command_alone_shows_its_verbs_on_lines_of_their_own() -> None:
+    alone, asked = (subprocess.run([sys.executable, "-m", "tacit", *w], capture_output=True, text=True, check=False) for w in ([], ["--help"]))
+    assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "") and "\n  segment " in alone.stdout
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if {v.__name__, f"{v.__name__}_images"} & set(tacit.__all__)], ids=lambda v: v.__name__)

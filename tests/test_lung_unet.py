@@ -219,6 +219,12 @@ def test_a_resumed_run_whose_volumes_or_masks_have_changed_is_refused(folder: Pa
         lungs(folder / "scans", folder / "o", **options, resume=True)
 
 
+def test_the_warnings_of_a_finished_run_come_back(folder: Path) -> None:
+    first = lungs(folder / "scans", folder / "o", set=["plausible_litres=[50.0, 60.0]"])
+    assert len(first.warnings) == 2 and first.warnings[0].startswith("a: ")
+    assert lungs(folder / "scans", folder / "o", set=["plausible_litres=[50.0, 60.0]"], resume=True) == first
+
+
 def test_without_learning_morphology_answers_and_says_so(folder: Path) -> None:
     lungs(folder / "scans", folder / "o", set=["opening=1"])
     lungs(folder / "scans", folder / "again", config=folder / "o" / "config.toml")

@@ -18,6 +18,7 @@ from tacit.learn.simclr import Simclr, SimclrConfig, nt_xent
 from tacit.learn.simsiam import Simsiam, SimsiamConfig
 from tacit.learn.vae_byol import VaeByol, VaeByolConfig
 from tacit.parts.backbone import Backbone, BackboneConfig, spread
+from tacit.parts.decoder import declare_torchvision_operators
 from tacit.parts.head import follow, momentum_at, negative_cosine, slow_copy
 from tacit.parts.train import TrainConfig, fit
 from tacit.parts.weights import load_into, save_tensors
@@ -60,6 +61,7 @@ def test_nt_xent_is_the_plain_sum_over_pairs() -> None:
 
 
 def test_losses_equal_lightlys() -> None:
+    declare_torchvision_operators()  # lightly imports torchvision
     loss = pytest.importorskip("lightly.loss")
     torch.manual_seed(0)
     a, b = torch.randn(6, 9), torch.randn(6, 9)

@@ -17,7 +17,6 @@ from tacit.errors import INTERRUPTED, TacitError, UsageError
 VERBS = (segment, index, query, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -27,24 +26,27 @@ for verb in VERBS:
     app.command()(verb)
 
 
-@app.callback()
-def main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """What stands before the verb."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from tacit import __version__
 
         print(__version__)
         raise typer.Exit
 
 
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)] = False,
+) -> None:
+    """What stands before the verb."""
+
+
 def run() -> NoReturn:
     """The console script: runs a verb, prints one line for an error, returns the exit code of the tree in `errors`."""
     debug = "--debug" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except TacitError as error:

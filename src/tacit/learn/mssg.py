@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tacit.config import Config, Count, Positive
+from tacit.config import Config, Count, Positive, build
 from tacit.learn.classical.haematoxylin import Haematoxylin, tidied, with_core
 from tacit.learn.lessons import DataConfig, Lesson, batches
+from tacit.learn.phantom_taught import PhantomTaught, PhantomTaughtConfig
 from tacit.learn.predict import mean_probability
 from tacit.learn.workshop import Workshop
 from tacit.parts.cluster import k_means, nearest, some_pixels
@@ -334,9 +335,6 @@ def _ringed(gland: NDArray[np.bool_]) -> Proposal:
 
 def _phantom_proposals(pictures: list[NDArray[np.uint8]], c: MssgConfig, shop: Workshop) -> list[Proposal]:
     """Proposals by phantom-taught teachers, learnt first on the same pictures."""
-    from tacit.config import build
-    from tacit.learn.phantom_taught import PhantomTaught, PhantomTaughtConfig
-
     teacher = PhantomTaught(build(PhantomTaughtConfig, dict(c.teacher)))
     look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda p: to_spacing(p, c.data.um_per_px, teacher.um_per_px)
     teacher.fit([look(p) for p in pictures], shop)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tacit.config import Config, Count
 from tacit.learn.byol import Byol, ByolConfig
-from tacit.parts.train import Batch
+from tacit.parts.backbone import BackboneConfig
+from tacit.parts.train import Batch, TrainConfig
 
 
 class VaeByolConfig(Config):
@@ -23,7 +24,7 @@ class VaeByolConfig(Config):
     divergence: float = 1e-3  # weight of the Kullback–Leibler term, per number of the code
 
     @property
-    def train(self):  # type: ignore[no-untyped-def]
+    def train(self) -> TrainConfig:
         return self.byol.train
 
     @property
@@ -35,7 +36,7 @@ class VaeByolConfig(Config):
         return self.byol.size
 
     @property
-    def backbone(self):  # type: ignore[no-untyped-def]
+    def backbone(self) -> BackboneConfig:
         return self.byol.backbone
 
 

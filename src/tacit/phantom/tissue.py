@@ -20,7 +20,7 @@ from tacit.phantom import stroma
 from tacit.phantom.drawing import Drawing
 from tacit.phantom.outline import Labels, Layout, packed, placed, wobbled
 from tacit.phantom.stroma import StromaConfig
-from tacit.phantom.texture import Plane, along_level, smooth_noise, stamp
+from tacit.phantom.texture import Plane, along_level, honeycomb, smooth_noise, stamp
 
 CLASSES = ("gland",)
 
@@ -230,8 +230,6 @@ def _mucin(rng: np.random.Generator, depth: Plane, border: float, labels: Labels
         cells = canvas.astype(np.float32) / 255
         cells = np.maximum(cells, 0.6 * (depth > border + 1.8 * length))
     else:
-        from tacit.phantom.texture import honeycomb
-
         cells = np.clip(honeycomb(rng, depth.shape, goblet) * 2.5, 0, 1)
     patchy = np.clip(0.5 + p["mucin"] + 0.5 * smooth_noise(rng, depth.shape, 60 / um), 0, 1)
     some = (rng.random(int(labels.max()) + 1) < 0.3 + 0.7 * p["mucin"]).astype(np.float32)[labels]

@@ -7,6 +7,7 @@ network, and its accuracy says nothing of disease (Zech et al. 2018, DeGrave et 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -112,11 +113,11 @@ def _models(seed: int) -> list:
     return [make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), RandomForestClassifier(60, min_samples_leaf=3, random_state=seed, n_jobs=1)]
 
 
-def _auc(score, y: NDArray[np.intp], p: NDArray[np.float64]) -> float:  # type: ignore[no-untyped-def]
+def _auc(score: Callable[[NDArray, NDArray], float], y: NDArray[np.intp], p: NDArray[np.float64]) -> float:
     return float(np.mean([score(y == c, p[:, c]) for c in range(p.shape[1])]))
 
 
-def _interval(score, y: NDArray[np.intp], p: NDArray[np.float64], groups: NDArray, seed: int) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def _interval(score: Callable[[NDArray, NDArray], float], y: NDArray[np.intp], p: NDArray[np.float64], groups: NDArray, seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     names, member = np.unique(groups, return_inverse=True)
     rows = [np.flatnonzero((member == g) & np.isfinite(p[:, 0])) for g in range(len(names))]

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.read.series import out_of_order
+
 SIDE = 32  # px of the small picture that stands for a slice
 LONGEST_RUN = 0.25  # of a series; a longer stretch is no foreign run
 DUPLICATE = 0.08  # of the typical difference of neighbours: nearer than this is the same slice
@@ -182,8 +184,6 @@ def _steps_around(gaps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _displaced(order: list[int]) -> list[int]:
     """The fewest members to move so that the order rises."""
-    from tacit.read.series import out_of_order
-
     return [order[i] for i in out_of_order(list(order))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 
 import cv2
 import numpy as np
@@ -56,6 +57,4 @@ def canonical(image: Image) -> tuple[Image, Callable[[NDArray], NDArray]]:
 
 def _assigned(strength: NDArray[np.float64]) -> list[int]:
     """For each column the row it fits best, each row once: the permutation with the largest sum."""
-    from itertools import permutations
-
     return list(max(permutations(range(3)), key=lambda p: float(strength[list(p), [0, 1, 2]].sum())))

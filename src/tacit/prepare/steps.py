@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,8 +86,6 @@ def _on_light(image: Image, words: str, change: Callable[[NDArray], NDArray]) ->
         raise InputError(f"{image.name}: {words} wants 8- or 16-bit levels, these are {image.pixels.dtype}; put a step window=LEVEL:WIDTH before it")
     if image.axes != "hwc":
         return _by_slice(image, words, change)
-    import cv2
-
     lab = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2LAB)
     lab[..., 0] = change(np.ascontiguousarray(lab[..., 0]))
     return image.after(words, np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)))

@@ -294,7 +294,6 @@ def count_masks(folder: Path) -> int:
 
 def read_mask(path: Path) -> NDArray[np.int32]:
     """A label map (h, w) int32 from a PNG, BMP or TIFF; colours become labels. Raises ReadError on damage."""
-    import numpy as np
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 

@@ -144,6 +144,7 @@ class DicomReader:
         except ImportError as error:
             raise MissingError(f"{path}: OpenSlide does not take this DICOM slide, and wsidicom is not installed; pip install tacit[dicom-slides]") from error
         self.path = path
+        # AttributeError: pydicom raises it where a tag is read that the file does not have, and wsidicom lets it through
         self._errors = (wsidicom.errors.WsiDicomError, OSError, ValueError, KeyError, AttributeError, NotImplementedError, RuntimeError)
         try:
             with warnings.catch_warnings():

@@ -1,6 +1,8 @@
 """Encoders by name: images in, one vector each out, with the hashes that say which vectors may be compared.
 
-texture            binary patterns, k-means patches, colour (learn/texture.py)
+phantom            a small network taught by drawings (learn/phantom_encoder.py)
+texture            binary patterns and colour (learn/texture.py)
+phantom+texture    both side by side: the default
 timm:NAME          any timm backbone, random or with `weights` (a file, or hub:NAME where a network is allowed)
 --model RUN        what `tacit pretrain` learnt
 """
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 from tacit.errors import UsageError
 from tacit.image import Image
 from tacit.prepare.space import to_size, to_spacing
+from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
 Pictures = Sequence[NDArray[np.uint8]]  # each (h, w, 3) RGB
 VIEW_SHARE = 8 / 7  # a run looks at pictures whose shorter side is this many times its views' side (256 for 224: the report, section 4)
-DEFAULT_ENCODER = "texture"  # of every verb that is told none
 BATCH = 32  # pictures of one size that go through a network together
+DEFAULT_ENCODER = "phantom+texture"
+BESIDE = {"phantom": 1.0, "texture": 0.5}  # what each counts where they stand side by side
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,19 @@ class Encoder:
         return self.embed(pictures) if pictures else np.zeros((0, self.width), np.float32)
 
 
-def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu") -> Encoder:
-    """The encoder `name`, or that of the run `model`. Raises UsageError for an unknown one, MissingError where weights are not there."""
+def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None, weights: str | None = None, device: str = "cpu", seed: int = 0) -> Encoder:
+    """The encoder `name`, or that of the run `model`. seed: of the drawings that teach phantom and texture; 0 comes with Tacit. Raises UsageError for an unknown one, MissingError where weights are not there."""
     if model is not None:
         return _of_run(Path(model), device)
     if name.startswith("timm:"):
         return _of_timm(name, weights, device)
     if weights is not None:
         raise UsageError(f"--weights go with --encoder timm:NAME, not with {name!r}")
-    if name == "texture":
-        return _texture()
-    raise UsageError(f"--encoder {name!r} is unknown; known are texture, timm:NAME, or --model RUN")
+    parts = name.split("+")
+    if set(parts) <= set(BESIDE) and len(set(parts)) == len(parts):
+        found = [_taught(part, device, seed) for part in parts]
+        return found[0] if len(found) == 1 else _beside(found)
+    raise UsageError(f"--encoder {name!r} is unknown; known are phantom, texture, phantom+texture, timm:NAME, or --model RUN")
 
 
 def digest(values: Any, *arrays: bytes) -> str:
@@ -69,17 +75,32 @@ def digest(values: Any, *arrays: bytes) -> str:
     return found.hexdigest()[:16]
 
 
-def _texture() -> Encoder:
-    from tacit.learn.texture import Texture
+def _taught(name: str, device: str, seed: int) -> Encoder:
+    """One that needs no image of the user's: its weights come with Tacit, or are taught by drawings once."""
+    from tacit.use.taught import phantom_features, taught
 
-    texture = Texture()
-    settings = texture.config.model_dump(mode="json")
+    network = taught(name, seed=seed)
     return Encoder(
-        name="texture",
-        width=texture.width,
-        weights_hash=digest(["texture", settings], *_bytes_of(texture)),
-        preprocessing={"um_per_px": texture.config.um_per_px},
-        embed=lambda pictures: np.stack([texture.features(p) for p in pictures]),
+        name=name,
+        width=network.width,
+        weights_hash=digest([name, network.config.model_dump(mode="json")], *_bytes_of(network)),
+        preprocessing={"um_per_px": network.config.um_per_px},
+        embed=phantom_features(network, device) if name == "phantom" else lambda pictures: np.stack([network.features(p) for p in pictures]),
+    )
+
+
+def _beside(encoders: list[Encoder]) -> Encoder:
+    """Several encoders that see the same pictures, their vectors joined, each times its weight."""
+
+    def embed(pictures: Pictures) -> NDArray[np.float32]:
+        return np.concatenate([BESIDE[e.name] * e.embed(pictures) for e in encoders], axis=1)
+
+    return Encoder(
+        name="+".join(e.name for e in encoders),
+        width=sum(e.width for e in encoders),
+        weights_hash=digest([[e.name, e.weights_hash, BESIDE[e.name]] for e in encoders]),
+        preprocessing=encoders[0].preprocessing,
+        embed=embed,
     )
 
 
@@ -124,15 +145,13 @@ def _through(features: Callable[[Any], Any], network: Any, side: int, device: st
     """Pictures through a network: shorter side to `side`, normalised as ImageNet is; those of one size go together."""
     import torch
 
-    from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
-
     network.to(device)
 
     @torch.no_grad()
     def embed(pictures: Pictures) -> NDArray[np.float32]:
         ready = [_at_side(p, side) for p in pictures]
         out: list[NDArray[np.float32] | None] = [None] * len(ready)
-        for chosen in _of_one_size(ready):
+        for chosen in of_one_size(ready):
             x = np.stack([ready[i] for i in chosen]).astype(np.float32) / 255
             x = ((x - IMAGENET_MEAN) / IMAGENET_SD).transpose(0, 3, 1, 2).astype(np.float32)
             found = features(torch.from_numpy(np.ascontiguousarray(x)).to(device)).float().cpu().numpy()
@@ -149,7 +168,7 @@ def _at_side(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(to_size(picture, (round(h * zoom), round(w * zoom))), np.uint8)
 
 
-def _of_one_size(pictures: Pictures) -> Iterator[list[int]]:
+def of_one_size(pictures: Pictures) -> Iterator[list[int]]:
     """Indices of pictures of equal shape, at most BATCH at a time."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, p in enumerate(pictures):

@@ -94,18 +94,17 @@ def lungs(
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         found = find_volumes(source, run, gaps=gaps)
         run.check_same(hashes_of(found, masks), f"{source} or {masks}" if masks else source)
-        if run.finished_before:
-            return LungsResult(Path(out), run.record["litres"], len(run.failures))
-        if learn:
-            network = learn_unet(found, masks, c, run, seed=seed, device=device)
-        rows, panels = _find_all(found, network, c, run)
-        if not rows:
-            raise InputError(f"no lungs in {source}; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}")
-        write_atomic(run.folder / "tables" / "lungs.csv", as_csv(HEADER, rows))
-        litres = {r[0]: r[1] for r in rows}
-        run.record |= {"volumes": len(rows), "litres": litres}
-        _report(run, rows, panels, settings)
-        return LungsResult(Path(out), litres, len(run.failures), tuple(f"{r[0]}: {r[-1]}" for r in rows if r[-1]))
+        if not run.finished_before:
+            if learn:
+                network = learn_unet(found, masks, c, run, seed=seed, device=device)
+            rows, panels = _find_all(found, network, c, run)
+            if not rows:
+                raise InputError(f"no lungs in {source}; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}")
+            write_atomic(run.folder / "tables" / "lungs.csv", as_csv(HEADER, rows))
+            warnings = [f"{r[0]}: {r[-1]}" for r in rows if r[-1]]
+            run.record |= {"volumes": len(rows), "litres": {r[0]: r[1] for r in rows}, "warnings": warnings}
+            _report(run, rows, panels, settings)
+        return LungsResult(Path(out), run.record["litres"], len(run.failures), tuple(run.record["warnings"]))
 
 
 def _find_all(found: list[Found], network: LungUnet | None, c: LungsConfig, run: Run) -> tuple[list[tuple[Any, ...]], list[Panel]]:
@@ -155,7 +154,6 @@ def montage(image: Image, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _report(run: Run, rows: list[tuple[Any, ...]], panels: list[Panel], settings: dict[str, Any]) -> None:
-    odd = [r for r in rows if r[-1]]
     text = page(
         title="Lungs",
         subtitle=run.record["command"],
@@ -169,6 +167,6 @@ def _report(run: Run, rows: list[tuple[Any, ...]], panels: list[Panel], settings
         tables=[("Volumes", "tables/lungs.csv", [h.replace("_", " ") for h in HEADER], [list(r) for r in rows[:400]])],
         failures=run.failures,
         settings=to_toml(settings),
-        warnings=[f"{r[0]}: {r[-1]}" for r in odd],
+        warnings=run.record["warnings"],
     )
     write_atomic(run.folder / "report.html", text)

@@ -7,7 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tacit.cases import Cases
@@ -126,8 +128,6 @@ def _readable(cases: Cases, run: Run) -> list[Path]:
 
 
 def _learn(method: str, c: Any, pictures: Pictures, run: Run, seed: int, device: str) -> tuple[Any, dict[str, float]]:
-    import torch
-
     torch.manual_seed(1000 * seed + 7)
     network = METHODS[method](c)
     train = c.train
@@ -182,8 +182,6 @@ def _report(run: Run, pictures: Pictures, c: Any, last: dict[str, float], settin
 
 def views_sheet(pictures: Pictures, preset: str, size: int, seed: int) -> NDArray[np.uint8]:
     """Some pictures, each with four pairs' views beside it, as one picture."""
-    import cv2
-
     tiles = []
     shown = range(min(SHEET, len(pictures)))
     batches = [view_batches(Pictures([pictures.paths[i] for i in shown], pictures.read), preset, size, len(shown), seed + k) for k in range(4)]

@@ -18,6 +18,7 @@ from tacit.report.page import Panel, page
 from tacit.report.picture import curves, embedded
 from tacit.report.track import Curves
 from tacit.run import Run
+from tacit.use.panel import pair
 
 SHOWN = 6  # least and most sure images on the page
 
@@ -116,8 +117,6 @@ def _drawn(run: Run, shares: list[float]) -> str:
 
 
 def _panel(run: Run, row: dict[str, Any]) -> Panel:
-    from tacit.use.panel import pair
-
     picture, over = pair(run, row["image"])
     return Panel(row["image"], picture, over, f"{row['glands']} found, {row['area_share']:.0%} of the area, confidence {row['confidence']:.2f}")
 

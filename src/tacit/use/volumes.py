@@ -11,7 +11,7 @@ import numpy as np
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import read_headers
-from tacit.read.folder import unpack
+from tacit.read.folder import read_list, unpack
 from tacit.read.nifti import is_volume, read_volume
 from tacit.read.series import Series, find_series
 from tacit.read.tree import find_files
@@ -89,8 +89,6 @@ def _named(found: list[Found]) -> list[Found]:
 
 
 def _listed(path: Path) -> list[Path]:
-    from tacit.read.folder import read_list
-
     table = read_list(path)
     if "kind" in table.columns:  # a manifest: this job takes its volumes and DICOM files
         table = table[table["kind"].isin(("volume", "dicom"))]

@@ -1,0 +1,66 @@
+"""The tables of docs/results.md about queries, from benchmarks/results/query/*.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ORDER = ["colour", "random", "texture", "phantom", "phantom+texture", "simclr", "simsiam", "byol-report", "byol-histology"]
+COLUMNS = {
+    "tissue: nearest, other image": "tissue, other image",
+    "tissue: nearest, other patient": "tissue, **other patient**",
+    "tissue: pair AUC, other patient": "pair AUC",
+    "grade: nearest, other image": "grade, other image",
+    "grade: nearest, other patient": "grade, **other patient**",
+    "grade: pair AUC, other patient": "pair AUC",
+}
+HEAD = """
+## Encoders for queries
+
+Patches of 128 px of GlaS that are wholly gland or wholly stroma (masks and grades judge, nothing else): is the nearest patch of another image, or of
+another patient, of the same tissue (gland or stroma), of the same grade (benign or malignant gland)? Pair AUC: does the distance part same from different
+pairs of two patients? Mean over seeds; in brackets 95% over patients (seed 0). `phantom+texture` is the default and has seen no real image;
+rows that learn saw the tiles of these images and of HER2ST without labels. Repeat a row: `python benchmarks/query_encoders.py ROW --seeds 0 1 2`.
+"""
+
+
+def queries(results: Path) -> str:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((results / "query").glob("*.json")):
+        found = json.loads(path.read_text())
+        rows.setdefault(found["row"], []).append(found)
+    if not rows:
+        return ""
+    text = HEAD
+    for scale in ("0.5", "1"):
+        first = next(iter(rows.values()))[0][f"scale {scale}"]
+        majority = [first[f"{task}: majority"]["value"] for task in ("tissue", "grade")]
+        text += f"\nAt {0.62 / float(scale):.2f} µm per px, {first['patches']} patches; the larger class alone would score {majority[0]:.2f} and {majority[1]:.2f}.\n\n"
+        text += f"| encoder | seeds | {' | '.join(COLUMNS.values())} | CPU minutes |\n|{'---|' * (len(COLUMNS) + 3)}\n"
+        text += "".join(_line(name, rows[name], scale) for name in ORDER if name in rows)
+    return text + _gains(rows)
+
+
+def _line(name: str, runs: list[dict[str, Any]], scale: str) -> str:
+    cells = []
+    for key in COLUMNS:
+        low, high = runs[0][f"scale {scale}"][key]["interval"]
+        values = [r[f"scale {scale}"][key]["value"] for r in runs]
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        cells.append(f"{np.mean(values):.3f}{spread} [{low:.2f}, {high:.2f}]")
+    minutes = np.mean([r["cpu_seconds"] for r in runs]) / 60
+    return f"| `{name}` | {len(runs)} | {' | '.join(cells)} | {minutes:.0f} |\n"
+
+
+def _gains(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """What the default gains over the floor, paired over patients."""
+    runs = rows.get("phantom+texture")
+    if not runs:
+        return ""
+    text = "\nThe default's gain over `texture`, paired over patients (seed 0, 1.24 µm per px): "
+    found = runs[0]["scale 0.5"]
+    parts = [f"{key} {found[key]['gain']:+.3f} [{found[key]['gain_interval'][0]:+.2f}, {found[key]['gain_interval'][1]:+.2f}]" for key in COLUMNS]
+    return text + "; ".join(parts) + ".\n"
