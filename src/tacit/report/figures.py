@@ -21,6 +21,14 @@ def figure(width: float, height: float) -> Any:
     return figure
 
 
+def twenty_colours() -> list[str]:
+    """matplotlib's tab20, for more kinds than COLOURS has."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colour) for colour in colormaps["tab20"].colors]
+
+
 def as_png(drawn: Any) -> bytes:
     """A figure as the bytes of a PNG, the same for the same figure."""
     buffer = io.BytesIO()

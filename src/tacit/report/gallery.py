@@ -34,34 +34,41 @@ def ranking(query: Shown, hits: list[Shown]) -> NDArray[np.uint8]:
     """The query at the left, the hits in rows of five beside it, (h, w, 3) RGB. Green frames have the query's label, red ones another."""
     text = LINE * max(len(s.lines) for s in (query, *hits))
     rows = max(-(-len(hits) // ACROSS), 1)
-    large = 2 * CELL + GAP
-    height = GAP + max(rows * (CELL + text + GAP), large + text + GAP)
-    page = Pillow.new("RGB", (GAP * 3 + large + ACROSS * (CELL + GAP), height), GROUND)
+    flat = _flatness([s.picture for s in (query, *hits) if s.picture is not None])
+    large, cell = (2 * CELL + GAP, round((2 * CELL + GAP) * flat)), (CELL, round(CELL * flat))  # (w, h)
+    height = GAP + max(rows * (cell[1] + text + GAP), large[1] + text + GAP)
+    page = Pillow.new("RGB", (GAP * 3 + large[0] + ACROSS * (CELL + GAP), height), GROUND)
     draw = ImageDraw.Draw(page)
     _put(page, draw, query, (GAP, GAP), large, INK)
     for i, hit in enumerate(hits):
-        corner = GAP * 3 + large + (i % ACROSS) * (CELL + GAP), GAP + (i // ACROSS) * (CELL + text + GAP)
-        _put(page, draw, hit, corner, CELL, {True: SAME, False: OTHER, None: PLAIN}[hit.alike])
+        corner = GAP * 3 + large[0] + (i % ACROSS) * (CELL + GAP), GAP + (i // ACROSS) * (cell[1] + text + GAP)
+        _put(page, draw, hit, corner, cell, {True: SAME, False: OTHER, None: PLAIN}[hit.alike])
     return np.asarray(page)
 
 
-def _put(page: Pillow.Image, draw: ImageDraw.ImageDraw, shown: Shown, corner: tuple[int, int], side: int, frame: tuple[int, int, int]) -> None:
-    left, top = corner
-    draw.rectangle((left, top, left + side - 1, top + side - 1), fill=BLANK)
+def _flatness(pictures: list[NDArray[np.uint8]]) -> float:
+    """Height over width of the cells: that of the tallest picture, between 0.5 and 1."""
+    return min(max([p.shape[0] / p.shape[1] for p in pictures] + [0.5]), 1.0) if pictures else 1.0
+
+
+def _put(page: Pillow.Image, draw: ImageDraw.ImageDraw, shown: Shown, corner: tuple[int, int], size: tuple[int, int], frame: tuple[int, int, int]) -> None:
+    """Draws a picture into its cell, size (w, h), with a frame and its lines of text."""
+    (left, top), (width, height) = corner, size
+    draw.rectangle((left, top, left + width - 1, top + height - 1), fill=BLANK)
     if shown.picture is not None:
-        small = fitted(shown.picture, side)
+        small = fitted(shown.picture, width, height)
         h, w = small.shape[:2]
-        page.paste(Pillow.fromarray(small), (left + (side - w) // 2, top + (side - h) // 2))
+        page.paste(Pillow.fromarray(small), (left + (width - w) // 2, top + (height - h) // 2))
     else:
-        draw.text((left + 8, top + side // 2 - 8), "file not there", fill=SOFT, font=_font(False))
-    draw.rectangle((left - 2, top - 2, left + side + 1, top + side + 1), outline=frame, width=3)
+        draw.text((left + 8, top + height // 2 - 8), "file not there", fill=SOFT, font=_font(False))
+    draw.rectangle((left - 2, top - 2, left + width + 1, top + height + 1), outline=frame, width=3)
     for i, line in enumerate(shown.lines):
-        draw.text((left, top + side + 4 + i * LINE), _short(line, side, bold=i == 0), fill=INK if i == 0 else SOFT, font=_font(i == 0))
+        draw.text((left, top + height + 4 + i * LINE), _short(line, width, bold=i == 0), fill=INK if i == 0 else SOFT, font=_font(i == 0))
 
 
-def fitted(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at `side` px."""
-    factor = side / max(picture.shape[:2])
+def fitted(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The whole picture, as large as fits into width × height px."""
+    factor = min(width / picture.shape[1], height / picture.shape[0])
     size = max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1)
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR), np.uint8)
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.report.figures import COLOURS, as_png, bare, figure
-from tacit.report.gallery import GROUND, fitted
+from tacit.report.figures import COLOURS, as_png, bare, figure, twenty_colours
+from tacit.report.gallery import GROUND
 
-MOST_NAMED = len(COLOURS)  # values with a colour of their own
+MOST_NAMED = 20  # values with a colour of their own
 SIDE, CELLS = 72, 14  # px of a picture on the map, and how many lie across
 
 
@@ -59,7 +59,7 @@ def picture_map(pictures: dict[tuple[int, int], NDArray[np.uint8] | None]) -> ND
             h, w = picture.shape[:2]
             side = min(h, w)
             square = picture[(h - side) // 2 : (h + side) // 2, (w - side) // 2 : (w + side) // 2]
-            page[row * SIDE + 1 : (row + 1) * SIDE - 1, col * SIDE + 1 : (col + 1) * SIDE - 1] = cv2.resize(fitted(square, SIDE), (SIDE - 2, SIDE - 2))
+            page[row * SIDE + 1 : (row + 1) * SIDE - 1, col * SIDE + 1 : (col + 1) * SIDE - 1] = cv2.resize(square, (SIDE - 2, SIDE - 2), interpolation=cv2.INTER_AREA)
     return page
 
 
@@ -67,7 +67,7 @@ def _colours(values: list[str | float | None]) -> tuple[list[str], list[tuple[st
     """A colour for each value, and the legend; the commonest values have their own."""
     counts = Counter(str(v) for v in values if v is not None)
     most = [v for v, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    own = {v: COLOURS[i] for i, v in enumerate(most[: MOST_NAMED if len(most) <= MOST_NAMED else MOST_NAMED - 1])}
+    own = dict(zip(most[:MOST_NAMED], COLOURS if len(most) <= len(COLOURS) else twenty_colours(), strict=False))
     legend = [(f"{v} ({counts[v]})", colour) for v, colour in own.items()]
     rest = sum(counts.values()) - sum(counts[v] for v in own)
     if rest:

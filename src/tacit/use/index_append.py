@@ -117,7 +117,7 @@ class Append:
                     missed.append(look)
                     continue
                 self._looks.append(Ready(item, digest, total, look))
-                if len(self._looks) >= AT_ONCE or sum(r.look.image.pixels.size // 3 for r in self._looks) >= AT_ONCE_PX:
+                if len(self._looks) >= min(AT_ONCE, self.commit_rows) or sum(r.look.image.pixels.size // 3 for r in self._looks) >= AT_ONCE_PX:
                     self._encode()
         except ReadError as error:
             self._fail(error)
