@@ -47,7 +47,15 @@ def test_equal_to_brute_force_with_ties(metric: Metric, kind: type, queries: int
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.integers(1, 24), st.integers(1, 12), st.sampled_from(["cosine", "euclidean"]), st.booleans(), st.booleans())
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 90),
+    st.integers(1, 24),
+    st.integers(1, 12),
+    st.sampled_from(["cosine", "euclidean"]),
+    st.booleans(),
+    st.booleans(),
+)
 def test_equal_to_brute_force_for_any_shape(seed: int, n: int, d: int, k: int, metric: Metric, coarse: bool, apart: bool) -> None:
     rng = np.random.default_rng(seed)
     x = (rng.integers(-1, 2, (n, d)) if coarse else rng.standard_normal((n, d)) * 10 ** rng.uniform(-3, 3)).astype(np.float16)
@@ -109,4 +117,4 @@ def test_principal_components_equal_scikit_learns() -> None:
     flat = principal_components(lambda: [np.ones((5, 3), np.float16)], 2)
     assert (flat.share == 0).all() and (flat.places(np.ones((5, 3))) == 0).all()
     with pytest.raises(ValueError):
-        principal_components(lambda: [], 2)
+        principal_components(list, 2)

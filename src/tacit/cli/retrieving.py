@@ -22,7 +22,9 @@ Weights = Annotated[str | None, typer.Option(help="For timm:NAME: FILE.safetenso
 
 
 def index(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Pictures and slides: a file, folder, glob, zip, list or manifest; with --list or --delete: INDEX.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Pictures and slides: a file, folder, glob, zip, list or manifest; with --list or --delete: INDEX.")
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="INDEX: the folder to append to; made where there is none.")] = None,
     encoder: Annotated[str | None, typer.Option(help="texture, or timm:NAME; of an index that is there: its own.")] = None,
     model: Model = None,

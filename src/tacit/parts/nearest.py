@@ -34,6 +34,13 @@ class _Hits:
     row: NDArray[np.int64]
     value: NDArray[np.float32]
 
+    def and_more(self, query: NDArray[np.int64], row: NDArray[np.int64], value: NDArray[np.float32]) -> _Hits:
+        """These and others."""
+        return _Hits(np.concatenate([self.query, query]), np.concatenate([self.row, row]), np.concatenate([self.value, value]))
+
+
+NO_HITS = _Hits(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
 
 class Nearest:
     """Rows (n, d) fp16 or fp32 that queries are compared with. cosine: distance 2 − 2·cos, 0–4; euclidean: the length of the difference.
@@ -57,9 +64,7 @@ class Nearest:
     def __len__(self) -> int:
         return len(self.values)
 
-    def search(
-        self, queries: NDArray, k: int, *, allowed: NDArray[np.bool_] | None = None, apart: Apart = ()
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def search(self, queries: NDArray, k: int, *, allowed: NDArray[np.bool_] | None = None, apart: Apart = ()) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The k nearest rows of each query (q, d): row numbers (q, k), nearest first, and their distances. −1 and infinity where there are fewer.
 
         Queries are rounded to the rows' own precision, so that a row asks for itself at distance 0. allowed: (n,) rows that may be found.
@@ -90,7 +95,7 @@ class Nearest:
         ready = torch.from_numpy(wide)
         scale = 1.0 if self.metric == "cosine" else 2 * self._longest * (lengths + self._longest)
         slack = np.asarray(2 * (q.shape[1] + 8) * 2.0**-24 * scale * np.ones(len(q)), np.float32)  # twice the most that a product is off by
-        hits, cut, due = _Hits(*(np.zeros(0, t) for t in (np.int64, np.int64, np.float32))), np.full(len(q), NEVER, np.float32), 0
+        hits, cut, due = NO_HITS, np.full(len(q), NEVER, np.float32), 0
         for first in range(0, len(self), BLOCK):
             block = slice(first, min(first + BLOCK, len(self)))
             products = ready @ self._rows[block].float().T * self._gain[block] + offset[block]
@@ -99,8 +104,7 @@ class Nearest:
             if first == 0 and k <= products.shape[1]:
                 cut = np.maximum(products.topk(k, 1).values[:, -1].numpy() - slack, NEVER)
             query, row = (products >= torch.from_numpy(cut)[:, None]).nonzero(as_tuple=True)
-            new = _Hits(query.numpy(), row.numpy() + first, products[query, row].numpy())
-            hits = _Hits(*(np.concatenate(pair) for pair in zip(vars(hits).values(), vars(new).values(), strict=True)))
+            hits = hits.and_more(query.numpy(), row.numpy() + first, products[query, row].numpy())
             if block.stop >= due or len(hits.row) > MOST_CANDIDATES:
                 hits, cut, due = *_thinned(hits, k, slack, cut), 2 * block.stop
                 if len(hits.row) > MOST_CANDIDATES:

@@ -26,7 +26,7 @@ def twenty_colours() -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(colour) for colour in colormaps["tab20"].colors]
+    return [to_hex(colormaps["tab20"](i)) for i in range(20)]
 
 
 def as_png(drawn: Any) -> bytes:

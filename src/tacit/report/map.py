@@ -59,7 +59,9 @@ def picture_map(pictures: dict[tuple[int, int], NDArray[np.uint8] | None]) -> ND
             h, w = picture.shape[:2]
             side = min(h, w)
             square = picture[(h - side) // 2 : (h + side) // 2, (w - side) // 2 : (w + side) // 2]
-            page[row * SIDE + 1 : (row + 1) * SIDE - 1, col * SIDE + 1 : (col + 1) * SIDE - 1] = cv2.resize(square, (SIDE - 2, SIDE - 2), interpolation=cv2.INTER_AREA)
+            page[row * SIDE + 1 : (row + 1) * SIDE - 1, col * SIDE + 1 : (col + 1) * SIDE - 1] = cv2.resize(
+                square, (SIDE - 2, SIDE - 2), interpolation=cv2.INTER_AREA
+            )
     return page
 
 

@@ -78,7 +78,7 @@ def ratio_interval(
     for _ in range(draws):
         drawn = np.bincount(rng.integers(0, n, n), minlength=n)
         below = drawn @ bottoms
-        values.append(drawn @ tops / below if below > 0 else np.nan)
+        values.append(float(drawn @ tops / below) if below > 0 else np.nan)
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2]) if not np.isnan(values).all() else (np.nan, np.nan)
     return float(low), float(high)
 
@@ -90,7 +90,7 @@ def chance(
 
     classes (n,) of all rows, queries: rows that ask, forbidden(row): (n,) rows that it may not find.
     """
-    rng, found = np.random.default_rng([seed, 9]), {name: 0.0 for name in FIGURES}
+    rng, found = np.random.default_rng([seed, 9]), dict.fromkeys(FIGURES, 0.0)
     for row in queries.tolist():
         may = np.flatnonzero(~forbidden(row))
         if not len(may):

@@ -65,8 +65,8 @@ def evaluate(
         for index, (name, path) in enumerate(true.items()):
             try:
                 found = tally(*_pair(masks[name], path), objects=objects)
-                patient, label = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
-                rows.append({"name": name, "patient": patient, "label": label, "tally": found})
+                patient, grade = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
+                rows.append({"name": name, "patient": patient, "label": grade, "tally": found})
             except ReadError as error:
                 failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
             bar.advance(index + 1, len(true))

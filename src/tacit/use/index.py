@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.errors import InputError, ReadError, UsageError
+from tacit.errors import ReadError, UsageError
 from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
 from tacit.use.index_append import COMMIT_ROWS, Append
@@ -91,8 +91,6 @@ def cut_of(about: About) -> Cut:
     return Cut(um or about.tile_um / px, max(px, 16), um)
 
 
-
-
 def _check(mpp: float | None, tile_um: float | None, normalise: str | None, precision: str | None, commit_rows: int) -> None:
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise UsageError(f"--mpp {mpp}: expected micrometres per pixel between 0.01 and 100")
@@ -169,6 +167,8 @@ def _fitted(items: list[Item], maker: Encoder, how: Cut, mpp: float | None) -> d
         vectors.append(maker.features(shown))
     found = np.concatenate(vectors) if vectors else np.zeros((0, maker.width))
     if len(found) < LEAST_FITTED:
-        raise UsageError(f"--normalise standard takes mean and SD from the first images: {len(found)} can be looked at, {LEAST_FITTED} are needed; index more at once")
+        raise UsageError(
+            f"--normalise standard takes mean and SD from the first images: {len(found)} can be looked at, {LEAST_FITTED} are needed; index more at once"
+        )
     sd = found.std(0, dtype=np.float64)
     return {"name": "standard", "mean": found.mean(0, dtype=np.float64).tolist(), "sd": np.where(sd > 0, sd, 1.0).tolist()}

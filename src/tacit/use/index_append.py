@@ -78,7 +78,7 @@ class Append:
                 kind = self._take(item, mpp, mine)
                 if kind:
                     self.count[kind] += 1
-                told = {k: v for k, v in item.facts.items() if v is not None}
+                told: Facts = {k: v for k, v in item.facts.items() if v is not None}
                 if kind == "there" and any(one.facts.get(k) != v for one in mine.values() for k, v in told.items()):
                     fills[str(item.path)] = next(iter(mine.values())).facts | told
             self._encode()
@@ -123,7 +123,9 @@ class Append:
             self._fail(error)
             return ""
         if missed:
-            self._fail(ReadError(path, f"{len(missed)} of its {total} tiles cannot be decoded ({missed[0].reason})", "copy the slide again; the others are indexed"))
+            self._fail(
+                ReadError(path, f"{len(missed)} of its {total} tiles cannot be decoded ({missed[0].reason})", "copy the slide again; the others are indexed")
+            )
         return "replaced" if path in self._stale else "added"
 
     def _places(self, path: str, digest: str) -> frozenset[tuple[int, int]]:

@@ -191,7 +191,9 @@ def _with_patients(items: list[Item], table: Path) -> list[Item]:
     known = told | {Path(name).stem: facts for name, facts in told.items()}
     found = [known.get(i.path.name, known.get(i.path.stem)) for i in items]
     if not any(found):
-        raise UsageError(f"--patients {table} names none of the {len(items)} images; it names {', '.join(list(told)[:3])} …, the first image is {items[0].path.name}")
+        raise UsageError(
+            f"--patients {table} names none of the {len(items)} images; it names {', '.join(list(told)[:3])} …, the first image is {items[0].path.name}"
+        )
     return [replace(i, facts=i.facts | {k: v for k, v in facts.items() if v is not None}) if facts else i for i, facts in zip(items, found, strict=True)]
 
 

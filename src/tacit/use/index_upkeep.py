@@ -23,7 +23,14 @@ def list_index(index: str | Path) -> dict[str, Any]:
     files: dict[str, dict[str, Any]] = {}
     for row in store.read(shown).to_pylist():
         files.setdefault(row["path"], row | {"rows": 0})["rows"] += 1
-    return {"index": str(index), "rows": len(store), "approximate": store.has_approximate, **about, "columns": list(store.columns), "files": list(files.values())}
+    return {
+        "index": str(index),
+        "rows": len(store),
+        "approximate": store.has_approximate,
+        **about,
+        "columns": list(store.columns),
+        "files": list(files.values()),
+    }
 
 
 def delete_from_index(index: str | Path, what: list[str]) -> int:

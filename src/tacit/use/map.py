@@ -70,7 +70,8 @@ def groups_of(result: MapResult, most: int = 12) -> list[dict[str, Any]]:
     """A row for each of the commonest values of the colouring column: how many rows, and their middle on the map."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in result.rows:
-        groups.setdefault("not known" if row[result.color] is None else str(row[result.color]), []).append(row)
+        value = row[result.color] if result.color is not None else None
+        groups.setdefault("not known" if value is None else str(value), []).append(row)
     largest = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:most]
     axes = [a for a in ("pca1", "pca2", "umap1", "umap2") if a in result.rows[0]]
     middles = [{a: [row[a] for row in rows if row[a] is not None] for a in axes} for _, rows in largest]

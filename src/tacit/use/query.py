@@ -185,7 +185,8 @@ def _answers(asking: Search, asked: _Asked, k: int, where: str | None, levels: l
         for name, facts, ids, distances in zip(asked.names[part], asked.facts[part], found.rows.tolist(), found.distances.tolist(), strict=True):
             pairs = [(i, d) for i, d in zip(ids, distances, strict=True) if i >= 0]
             hits = [{"rank": n, "path": rows[i]["path"], "distance": d, **rows[i]} for n, (i, d) in enumerate(pairs, 1)]
-            answers.append({"query": name, **{n: facts[n] for n in ("patient", "site", "label") if n in facts}, "hits": hits})
+            known = {n: facts[n] for n in ("patient", "site", "label") if n in facts}
+            answers.append({"query": name, **known, "hits": hits})
     return answers
 
 

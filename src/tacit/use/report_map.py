@@ -35,10 +35,14 @@ def write_report(run: Run, asking: Search, rows: list[dict[str, Any]], share: tu
     chosen = chosen_for_map(np.array([(row[f"{by}1"], row[f"{by}2"]) for row in (laid or rows)]))
     pictures = jpeg(picture_map({cell: thumbnails.of((laid or rows)[i]) for cell, i in chosen.items()}))
     write_atomic(run.folder / "figures" / "pictures.jpg", pictures)
-    panels.append(Panel("pictures", embedded(pictures, "jpeg"), None, f"where they lie by {'UMAP' if laid else 'the two components'}, one for each part of the map"))
+    panels.append(
+        Panel("pictures", embedded(pictures, "jpeg"), None, f"where they lie by {'UMAP' if laid else 'the two components'}, one for each part of the map")
+    )
     for number, picture in enumerate(galleries(asking, rows, vectors, thumbnails, seed)):
         write_atomic(run.folder / "figures" / f"gallery_{number}.png", png(picture))
-        panels.append(Panel(f"gallery {number + 1}", embedded(jpeg(picture), "jpeg"), None, "a row of the index and the rows most alike, its own image left out"))
+        panels.append(
+            Panel(f"gallery {number + 1}", embedded(jpeg(picture), "jpeg"), None, "a row of the index and the rows most alike, its own image left out")
+        )
     thumbnails.close()
     about = asking.store.about
     text = page(

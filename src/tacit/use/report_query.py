@@ -68,9 +68,7 @@ def drawn_answer(answer: dict[str, Any], thumbnails: Thumbnails, query: dict[str
     return ranking(asked, hits)
 
 
-def write_report(
-    run: Run, store: Store, answers: list[dict[str, Any]], warnings: tuple[str, ...], metric: str, recall: tuple[float, int] | None
-) -> None:
+def write_report(run: Run, store: Store, answers: list[dict[str, Any]], warnings: tuple[str, ...], metric: str, recall: tuple[float, int] | None) -> None:
     """report.html, tables/hits.csv, figures/query_….png of the first rankings."""
     columns = list(dict.fromkeys(name for a in answers for hit in a["hits"] for name in hit))
     rows = [(a["query"], *(hit.get(c) for c in columns)) for a in answers for hit in a["hits"]]

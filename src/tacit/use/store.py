@@ -56,7 +56,8 @@ class About:
     def normalised(self, vectors: NDArray[np.float32]) -> NDArray:
         """Vectors (n, width) of the encoder as the index holds them."""
         if self.normalisation["name"] == "standard":
-            vectors = (vectors - np.asarray(self.normalisation["mean"], np.float32)) / np.asarray(self.normalisation["sd"], np.float32)
+            mean, sd = (np.asarray(self.normalisation[name], np.float32) for name in ("mean", "sd"))
+            vectors = np.asarray((vectors - mean) / sd, np.float32)
         with np.errstate(over="ignore"):
             return vectors.astype(np.float16 if self.precision == "fp16" else np.float32)
 
