@@ -11,8 +11,10 @@ from pathlib import Path
 from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
+from tacit.use.pretrain_select import SelectConfig
 
 PLACE = Path(__file__).with_name("settings.md")
 HEAD = """# Every setting
@@ -55,7 +57,12 @@ def written() -> str:
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for method, kind in PRETRAINING.items():
         text += f"\n## `tacit pretrain --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
-    for heading, config, prefix in (("Separating glands, any method", InstancesConfig(), "instances."), ("`tacit lungs`", LungsConfig(), "")):
+    for heading, config, prefix in (
+        ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
+        ("`tacit pretrain --select`", SelectConfig(), "select."),
+        ("Separating glands, any method", InstancesConfig(), "instances."),
+        ("`tacit lungs`", LungsConfig(), ""),
+    ):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text
 

@@ -190,6 +190,10 @@ def test_the_weights_that_a_judge_likes_most_are_kept_and_survive_a_restart(tmp_
 
     Workshop(folder=tmp_path).train("s", module, lambda step: {}, train.model_copy(update={"lr": 0.03}), seed=0, best_by=judge)
     assert float(module.w.detach()) == min(seen, key=lambda w: abs(w - 4)) and abs(seen[-1] - 4) > abs(float(module.w.detach()) - 4) - 1e-9
-    again = One()
-    Workshop(folder=tmp_path).train("s", again, lambda step: {}, train, seed=0, best_by=judge)
+    again, shop = One(), Workshop(folder=tmp_path)
+    shop.train("s", again, lambda step: {}, train, seed=0, best_by=judge)
     assert torch.equal(again.w, module.w)
+    assert shop.chosen["s"] == {"score": max(-abs(w - 4) + 10 for w in seen), "step": 5 * (1 + seen.index(float(module.w.detach())))}
+    seen.clear()
+    Workshop().train("s", One(), lambda step: {}, train, seed=0, best_by=judge, every=12)
+    assert len(seen) == 3  # after 12, 24 and all 30 steps

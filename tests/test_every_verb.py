@@ -44,6 +44,8 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.pretrain, "linked", {}),
     (tacit.pretrain, SIDE, {"config": "made/tables/mine.toml"}),
     (tacit.pretrain, SIDE, {"backbone": "resnet10t", "weights": "made/tables/encoder.safetensors"}),
+    (tacit.pretrain, SIDE, {"select": "made/tables/pairs.csv"}),
+    (tacit.pretrain, SIDE, {"select": "pairs.csv", "root": "made/images"}),
     (tacit.audit, "made", {}),
     (tacit.audit, "made/images/link to apart", {}),
     (tacit.audit, IN, {}),
@@ -83,6 +85,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tables / "mine.py").write_text("from tacit.phantom.tissue import CLASSES, draw\n__all__ = ['CLASSES', 'draw']\n")
     (tables / "labels.csv").write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
     pictures = sorted((place / "made" / "images").glob("*.png"))
+    for list_, names in ((tables / "pairs.csv", [p.name for p in pictures]), (place / "pairs.csv", [p.name for p in pictures])):
+        list_.write_text(f"{names[0]},{names[1]},1\n{names[1]},{names[0]},0\n")
     pd.DataFrame({"path": pictures}).to_csv(place / "list.csv", index=False)
     pd.DataFrame({"path": [p.name for p in pictures]}).to_csv(place / "made" / "images" / "list.csv", index=False)
     pd.DataFrame({"path": [place / "made" / "images" / "ct.nii.gz"]}).to_csv(place / "volumes.csv", index=False)
@@ -125,7 +129,7 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "segment 'bad files' -o o --budget fast --phantom mine.py",
     "segment 'bad files' -o o --model made",
     f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
-    "pretrain 'bad files' -o o --method simclr",
+    "pretrain 'bad files' -o o --method simclr --mpp 0.5 --select made/tables/pairs.csv --root made/images",
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
     f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
     "lungs 'bad files' -o o --model made/tables/lungs",

@@ -7,7 +7,6 @@ import inspect
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,10 @@ from tacit.cli import VERBS, app
 from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
+from tacit.use.pretrain_select import SelectConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "tacit"
@@ -76,7 +77,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs lungs open_slide prepare_images pretrain read_picture read_volume segment"
+    kept = "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs index_images lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -111,19 +112,12 @@ def test_public_functions_say_what_they_give() -> None:
     assert bare == []
 
 
-def test_help_imports_nothing_heavy() -> None:
-    script = "import sys\nfrom tacit.cli import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass\nprint(sorted({'torch','pandas','timm','cv2','skimage','matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")
-
-
-def test_help_comes_in_under_half_a_second() -> None:
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "tacit", "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.5
+def test_help_loads_nothing_heavy() -> None:
+    """What makes it come in a tenth of a second; seconds themselves are no matter for a test."""
+    code = "import sys; sys.argv = ['tacit', '--help']\ntry:\n  from tacit.cli import run; run()\nexcept SystemExit: pass\nprint('LOADED', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "timm", "pandas", "numpy", "cv2", "scipy", "sklearn", "skimage", "matplotlib", "pydicom", "lancedb", "pyarrow", "PIL"}
+    assert "segment" in done.stdout and not heavy & set(done.stdout.split("LOADED")[1].split())
 
 
 def test_the_version_is_printed_without_a_verb() -> None:
@@ -139,7 +133,8 @@ def test_the_command_alone_shows_its_verbs_on_lines_of_their_own() -> None:
 @pytest.mark.parametrize("verb", [v for v in VERBS if {v.__name__, f"{v.__name__}_images"} & set(tacit.__all__)], ids=lambda v: v.__name__)
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
     function = getattr(tacit, verb.__name__ if verb.__name__ in tacit.__all__ else f"{verb.__name__}_images")
-    typed = {n: p.default for n, p in inspect.signature(verb).parameters.items() if n != "as_json"}
+    aside = {"as_json", *({"out", "listed", "delete"} if verb.__name__ == "index" else ())}  # three functions are one verb there
+    typed = {n: p.default for n, p in inspect.signature(verb).parameters.items() if n not in aside}
     known = {n: p.default for n, p in inspect.signature(function).parameters.items()}
     assert typed == {n: known.get(n, "unknown there") for n in typed}
 
@@ -175,6 +170,7 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
+    missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
     missing += [f for f in fields(LungsConfig) if f"`{f}`" not in text]
     missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []

@@ -8,7 +8,8 @@ import torch
 
 import tacit
 from tacit.errors import ConfigError, InputError, OutputError, UsageError
-from tacit.learn.pretraining import METHODS, Pictures, view_batches
+from tacit.learn.pretraining import METHODS, view_batches
+from tacit.learn.sources import Pictures
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.phantom import tissue
 from tacit.report.picture import png

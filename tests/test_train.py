@@ -129,11 +129,26 @@ def test_a_loss_that_is_not_finite_stops_with_the_step() -> None:
         fit(Line(), source, CONFIG, seed=0)
 
 
+def test_a_schedulers_sigterm_is_a_ctrl_c_and_a_second_signal_at_once_is_the_same(tmp_path: Path) -> None:
+    def source(step: int):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), source, CONFIG, seed=3, folder=tmp_path)
+    assert load_tensors(tmp_path / CHECKPOINT)[1]["done"] == 6
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_the_hooks_are_called() -> None:
     epochs: list[int] = []
+    steps: list[int] = []
     module = Line()
-    fit(module, batch, CONFIG, seed=0, before_epoch=epochs.append)
-    assert epochs == [0, 1, 2] and module.progress[0] == pytest.approx(1 / 30) and module.progress[-1] == 1
+    fit(module, batch, CONFIG, seed=0, before_epoch=epochs.append, after_step=steps.append)
+    assert epochs == [0, 1, 2] and steps == list(range(1, 31)) and module.progress[0] == pytest.approx(1 / 30) and module.progress[-1] == 1
 
 
 def test_the_learning_rate_follows_its_formula() -> None:
@@ -156,6 +171,9 @@ def test_equal_weights_are_equal_files_and_say_nothing_of_the_machine(tmp_path: 
 def test_weights_that_do_not_fit_or_are_torn_are_named(tmp_path: Path) -> None:
     save_tensors(tmp_path / "w", {"weight": torch.zeros(2, 2)})
     with pytest.raises(ReadError, match="another network: 1 tensors missing"):
+        load_into(nn.Linear(2, 2), tmp_path / "w")
+    save_tensors(tmp_path / "w", {"weight": torch.tensor([[1.0, float("inf")]] * 2), "bias": torch.zeros(2)})
+    with pytest.raises(ReadError, match="weight holds 2 values that are not finite"):
         load_into(nn.Linear(2, 2), tmp_path / "w")
     (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-5])
     with pytest.raises(ReadError, match="cannot be read"):

@@ -53,13 +53,13 @@ class Cases:
         """The rows for which `keep` is true."""
         return Cases(self.table[keep].reset_index(drop=True), self.skipped)
 
-    def hashes(self, told: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str]:
-        """name → SHA-256 of the file, "unreadable" where it cannot be read. told(done, total) hears of the progress."""
+    def hashes(self, told: Callable[[int, int], None] = lambda done, total: None, digest: Callable[[Path], str] = sha256) -> dict[str, str]:
+        """name → `digest` of the file, "unreadable" where it cannot be read. told(done, total) hears of the progress."""
         found: dict[str, str] = {}
         for name, path in self:
             told(len(found), len(self))
             try:
-                found[name] = sha256(path)
+                found[name] = digest(path)
             except OSError:
                 found[name] = "unreadable"
         return found

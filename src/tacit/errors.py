@@ -21,6 +21,7 @@ class TacitError(Exception):
     """The root: catch this to catch all of Tacit's own errors."""
 
     exit_code = 1
+    told = False  # of several processes another one says it
 
 
 class UsageError(TacitError):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tacit.errors import StorageError
 
+ENDS = 1 << 23  # bytes
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Puts `content` at `path` whole or not at all. Raises StorageError with the reason and the remedy."""
@@ -53,6 +55,17 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_ends(path: Path) -> str:
+    """The SHA-256 of a large file's size and of its first and last `ENDS` bytes, or of all of a small one."""
+    size = path.stat().st_size
+    if size <= 2 * ENDS:
+        return sha256(path)
+    with path.open("rb") as file:
+        first = file.read(ENDS)
+        file.seek(-ENDS, os.SEEK_END)
+        return hashlib.sha256(b"%d" % size + first + file.read(ENDS)).hexdigest()
 
 
 def _umask() -> int:

@@ -65,10 +65,13 @@ class Run:
     record: dict[str, Any]
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, remedy
     earlier: dict[str, Any] = field(default_factory=dict)  # run.json of the run that is resumed
+    writes: bool = True  # False: a further process of the run, which the first one writes for
     _clock: float = field(default_factory=time.monotonic)
 
     def say(self, line: str) -> None:
         """Appends a line to log.txt."""
+        if not self.writes:
+            return
         try:
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.monotonic() - self._clock:9.1f}s  {line}\n")
@@ -78,7 +81,7 @@ class Run:
     def fail(self, path: object, error: ReadError) -> None:
         """Lists an item that could not be used; the batch goes on."""
         row = (str(path), error.reason, error.remedy)
-        if row not in self.failures:
+        if self.writes and row not in self.failures:
             self.failures.append(row)
             self.say(f"failed: {error}")
 
@@ -173,6 +176,12 @@ def open_run(
                 (folder / ".lock").unlink()
 
 
+def joined_run(out: str | Path) -> Run:
+    """The run in OUT that the first of several processes has opened, for another one: it reads and writes nothing."""
+    record = _read_record(Path(out))
+    return Run(Path(out), record, earlier=record if record.get("status") == "finished" else {}, writes=False)
+
+
 def _kept(run: Run) -> Iterator[Run]:
     """Gives the run away, and writes how it ended whatever happens."""
     try:
@@ -240,14 +249,19 @@ def _earlier(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """run.json of the run to be resumed, {} where it died before writing one. Raises OutputError where the settings differ."""
     if not (folder / "run.json").exists():
         return {}
-    try:
-        earlier: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise OutputError(f"{folder}/run.json cannot be read ({error}); use --overwrite to start anew") from error
+    earlier = _read_record(folder)
     change = difference(read_toml(folder / "config.toml"), json.loads(json.dumps(settings, default=str)))
     if change:
         raise OutputError(f"--resume wants the settings of the first run, but {change}; repeat the first command or use --overwrite")
     return earlier
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise OutputError(f"{folder}/run.json cannot be read ({error}); use --overwrite to start anew") from error
+    return record
 
 
 def _record(command: str, earlier: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -45,6 +47,8 @@ def main(
 def run() -> NoReturn:
     """The console script: runs a verb, prints one line for an error, returns the exit code of the tree in `errors`."""
     debug = "--debug" in sys.argv
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+        sys.stdout = io.StringIO()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == INTERRUPTED:  # typer's own answer to Ctrl-C
@@ -69,5 +73,6 @@ def run() -> NoReturn:
 def _stop(error: BaseException, code: int, debug: bool, message: str | None = None) -> NoReturn:
     if debug:
         raise error
-    print(f"tacit: {' '.join((message or str(error)).split())}", file=sys.stderr)
+    if not getattr(error, "told", False):
+        print(f"tacit: {' '.join((message or str(error)).split())}", file=sys.stderr)
     sys.exit(code)

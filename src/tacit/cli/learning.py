@@ -96,12 +96,15 @@ def lungs(
 
 
 def pretrain(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures, a glob, zip, list or manifest.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures and slides, a slide, a glob, zip, list or manifest.")],
     out: Out,
     method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco or vae-byol.")] = "byol",
     preset: Annotated[str | None, typer.Option(help="For byol: byol, report or histology.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,
     weights: Annotated[str | None, typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")] = None,
+    select: Annotated[Path | None, typer.Option(help="Uses labels: CSV a,b,label of pairs by which the checkpoint is chosen.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the pictures that --select names; else the CSV's.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -110,7 +113,7 @@ def pretrain(
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
-    """Learn features from unlabelled pictures by pairs of views; no label takes part."""
+    """Learn features from unlabelled pictures and slides by pairs of views; no label takes part unless --select asks for it."""
     from tacit.use.pretrain import pretrain as run
 
     result = run(
@@ -120,6 +123,9 @@ def pretrain(
         preset=preset,
         backbone=backbone,
         weights=weights,
+        mpp=mpp,
+        select=select,
+        root=root,
         seed=seed,
         device=device,
         threads=threads,
@@ -128,6 +134,9 @@ def pretrain(
         config=config,
         set=set,
     )
-    print(f"{result.images} images, loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
+    slides = f"{result.slides} slides, " if result.slides else ""
+    print(f"{result.images} images, {slides}loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
+    if result.selection:
+        print(result.selection)
     weights_file = out / "model" / "encoder.safetensors"
     close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={result.backbone} --set network.weights={weights_file}")

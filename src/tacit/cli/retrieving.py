@@ -127,7 +127,7 @@ def query(
         index,
         images,
         k=k,
-        exclude=exclude or [],
+        exclude=exclude,
         where=where,
         metric=metric,
         search=search,

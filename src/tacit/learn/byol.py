@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Share
-from tacit.parts.backbone import Backbone, BackboneConfig, spread
+from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.head import follow, mlp, momentum_at, negative_cosine, slow_copy
 from tacit.parts.train import Batch, TrainConfig
 
@@ -69,7 +69,7 @@ class Byol(nn.Module):
         p_a = self.predictor(self.projector(features))
         p_b = self.predictor(self.projector(self.encoder(b)))
         loss = 2 + 2 * negative_cosine(p_a, target_b) + 2 + 2 * negative_cosine(p_b, target_a)  # Eq. 2, both ways
-        return {"loss": loss, **spread(features)}
+        return {"loss": loss, "embedding": features.detach()}
 
     def after_step(self, progress: float) -> None:
         """The target follows. progress: share of the steps that are done, 0–1."""

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive, Share
-from tacit.parts.backbone import Backbone, BackboneConfig, spread
+from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.head import follow, mlp, slow_copy
+from tacit.parts.processes import gathered
 from tacit.parts.train import Batch, TrainConfig
 
 
@@ -54,8 +55,8 @@ class Moco(nn.Module):
         with torch.no_grad():
             k = F.normalize(self.slow_projector(self.slow_encoder(batch["b"])).float(), dim=1)
         logits = torch.cat([(q * k).sum(1, keepdim=True), q @ self.keys.T], 1) / self.config.temperature  # Eq. 1
-        self._fresh = k
-        return {"loss": F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device)), **spread(features)}
+        self._fresh = gathered(k)
+        return {"loss": F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device)), "embedding": features.detach()}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tacit.errors import ConfigError
 from tacit.learn.byol import PRESETS as BYOL_PRESETS
@@ -17,59 +14,45 @@ from tacit.learn.byol import Byol
 from tacit.learn.moco import Moco
 from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
+from tacit.learn.sources import Source
 from tacit.learn.vae_byol import VaeByol
+from tacit.parts.processes import rank, size
 from tacit.parts.train import Batch
 from tacit.prepare.views import PRESETS as VIEWS
 from tacit.prepare.views import draw_view, normalised_views
 
 METHODS: dict[str, Any] = {"byol": Byol, "simclr": Simclr, "simsiam": Simsiam, "moco": Moco, "vae-byol": VaeByol}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {"byol": BYOL_PRESETS}  # method → preset → settings
-MOST_HELD = 2 << 30  # bytes of decoded pictures kept; more are read again when they are drawn
 
 
-class Pictures:
-    """Pictures by index, decoded when they are asked for; the latest stay in memory up to a limit."""
+def view_batches(source: Source, preset: str, side: int, count: int, seed: int) -> Callable[[int], Batch]:
+    """The batch of a step: a, b (count, 3, side, side), two views of each of `count` different items; a pure function of (seed, step).
 
-    def __init__(self, paths: list[Path], read: Callable[[Path], NDArray[np.uint8]], most_bytes: int = MOST_HELD) -> None:
-        self.paths, self.read, self.most, self.held = paths, read, most_bytes, 0
-        self.kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        if index in self.kept:
-            self.kept.move_to_end(index)
-            return self.kept[index]
-        picture = self.read(self.paths[index])
-        self.kept[index] = picture
-        self.held += picture.nbytes
-        while self.held > self.most and len(self.kept) > 1:
-            self.held -= self.kept.popitem(last=False)[1].nbytes
-        return picture
-
-
-def view_batches(pictures: Pictures, preset: str, size: int, count: int, seed: int) -> Callable[[int], Batch]:
-    """The batch of a step: a, b (count, 3, size, size), two views of each of `count` different pictures; a pure function of (seed, step).
-
-    An epoch goes through all pictures in an order of its own. Raises ConfigError for an unknown preset of views.
+    An epoch goes through all items in an order of its own. Of several processes each gets its own rows of the same batch, and makes no
+    others. Raises ConfigError for an unknown preset of views, or a batch that they cannot share.
     """
     if preset not in VIEWS:
         raise ConfigError(f"views {preset!r} is unknown; known are {', '.join(VIEWS)}")
-    first, second = (config.model_copy(update={"size": size}) for config in VIEWS[preset])
-    an_epoch = max(len(pictures) // count, 1)
+    if count % size():
+        raise ConfigError(f"train.batch={count} cannot be shared by {size()} processes; give a multiple of {size()}")
+    first, second = (config.model_copy(update={"size": side}) for config in VIEWS[preset])
+    an_epoch, share = max(len(source) // count, 1), count // size()
+    orders: dict[int, Any] = {}  # of the latest epoch
 
     def batch(step: int) -> Batch:
-        order = np.random.default_rng([seed, 61, step // an_epoch]).permutation(len(pictures))
-        chosen = order[(step % an_epoch) * count :][:count]
-        chosen = np.resize(chosen if len(chosen) else order, count)  # fewer pictures than a batch: they come again
+        epoch = step // an_epoch
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = source.order(seed, epoch)
+        chosen = orders[epoch][(step % an_epoch) * count :][:count]
+        chosen = np.resize(chosen if len(chosen) else orders[epoch], count)  # fewer items than a batch: they come again
         views = []
-        for item, index in enumerate(chosen.tolist()):
-            rng = np.random.default_rng([seed, 62, step, item])
-            picture = pictures[index]
+        for row in range(rank() * share, (rank() + 1) * share):
+            rng = np.random.default_rng([seed, 62, step, row])
+            picture = source.item(int(chosen[row]), seed, epoch)
             shape = picture.shape[:2]
             views.append(normalised_views(picture, [draw_view(rng, (shape[0], shape[1]), c) for c in (first, second)]))
-        both = torch.from_numpy(np.stack(views))  # (count, 2, 3, size, size)
+        both = torch.from_numpy(np.stack(views))  # (share, 2, 3, side, side)
         return {"a": both[:, 0].contiguous(), "b": both[:, 1].contiguous()}
 
     return batch

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive
-from tacit.parts.backbone import Backbone, BackboneConfig, spread
+from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.head import mlp
+from tacit.parts.processes import gathered, rank
 from tacit.parts.train import Batch, TrainConfig
 
 
@@ -43,14 +44,14 @@ class Simclr(nn.Module):
         """batch: a, b (n, 3, h, w), two views of each picture."""
         features = self.encoder(batch["a"])
         a, b = self.projector(features), self.projector(self.encoder(batch["b"]))
-        return {"loss": nt_xent(a, b, self.config.temperature), **spread(features)}
+        return {"loss": nt_xent(a, b, self.config.temperature), "embedding": features.detach()}
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Normalised, temperature-scaled cross-entropy of embeddings (n, f) of two views (Eq. 1, algorithm 1). Negatives come from all
     processes where there are several, with their gradient."""
     a, b = F.normalize(a.float(), dim=1), F.normalize(b.float(), dim=1)
-    every_a, every_b, first = _gathered(a), _gathered(b), _rank() * len(a)
+    every_a, every_b, first = gathered(a), gathered(b), rank() * len(a)
     every = torch.cat([every_a, every_b])
     own = torch.arange(len(a), device=a.device) + first
     losses = []
@@ -59,16 +60,3 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
         logits = logits.scatter(1, self_at[:, None], float("-inf"))
         losses.append(F.cross_entropy(logits, partner_at))
     return (losses[0] + losses[1]) / 2
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
-
-
-def _gathered(x: Tensor) -> Tensor:
-    """Rows of all processes, with gradient."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
-        return x
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(list(all_gather(x)))

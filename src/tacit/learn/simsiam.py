@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tacit.config import Config, Count
-from tacit.parts.backbone import Backbone, BackboneConfig, spread
+from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.head import mlp, negative_cosine
 from tacit.parts.train import Batch, TrainConfig
 
@@ -43,4 +43,4 @@ class Simsiam(nn.Module):
         features = self.encoder(batch["a"])
         a, b = self.projector(features), self.projector(self.encoder(batch["b"]))
         loss = (negative_cosine(self.predictor(a), b.detach()) + negative_cosine(self.predictor(b), a.detach())) / 2  # Eq. 4
-        return {"loss": loss, **spread(a)}
+        return {"loss": loss, "embedding": a.detach()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tacit.config import Config, Count
 from tacit.learn.byol import Byol, ByolConfig
 from tacit.parts.backbone import BackboneConfig
+from tacit.parts.processes import own_rows, size
 from tacit.parts.train import Batch, TrainConfig
 
 
@@ -66,7 +67,8 @@ class VaeByol(nn.Module):
         values = self.byol.loss(batch)
         mean, log_variance = self.to_code(self.byol.features(batch["a"])).float().chunk(2, 1)
         log_variance = log_variance.clamp(-10, 10)
-        painted = self.painter(mean + torch.randn_like(mean) * torch.exp(log_variance / 2)).float()
+        noise = own_rows(torch.randn(len(mean) * size(), mean.shape[1], device=mean.device))  # the draw of one process with the whole batch
+        painted = self.painter(mean + noise * torch.exp(log_variance / 2)).float()
         wanted = F.interpolate(batch["a"].float(), size=painted.shape[2:], mode="area")
         error = F.mse_loss(painted, wanted)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()

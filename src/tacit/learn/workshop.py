@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from tacit.errors import OutputError
+from tacit.parts.processes import alike, is_first
 from tacit.parts.train import Batch, TrainConfig, fit
 from tacit.parts.weights import load_into, load_tensors, save_tensors
 from tacit.report.track import Bar, Curves
@@ -25,6 +27,7 @@ class Workshop:
     folder: Path | None = None
     curves: Curves = field(default_factory=lambda: Curves(None))
     say: Callable[[str], None] = lambda line: None
+    chosen: dict[str, dict[str, float]] = field(default_factory=dict)  # stage → score and step of the weights that a judge kept
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Bar]:
@@ -33,25 +36,49 @@ class Workshop:
             yield bar
 
     def train(
-        self, stage: str, module: nn.Module, batches: Callable[[int], Batch], config: TrainConfig, *, seed: int, best_by: Judge | None = None
+        self,
+        stage: str,
+        module: nn.Module,
+        batches: Callable[[int], Batch],
+        config: TrainConfig,
+        *,
+        seed: int,
+        best_by: Judge | None = None,
+        every: int | None = None,
+        judged: str | None = None,
     ) -> nn.Module:
         """Trains `module`, or fills it with the weights of this stage if it was finished before. Returns it in eval mode.
 
-        best_by(module) gives a number that needs no truth; where it is given, the weights of the epoch that had the largest are kept.
+        best_by(module) gives a number that needs no truth unless the user asked for it; where it is given, it is asked after `every` steps
+        (None: each epoch) and at the end, and the weights that had the largest are kept; judged: the name of these numbers in metrics.csv.
+        Of several processes the first one judges and writes.
         """
         place = self.folder / stage if self.folder else None
-        if place is not None and (place / "done.safetensors").exists():
-            load_into(module, place / "done.safetensors")
+        finished = place is not None and (place / "done.safetensors").exists()
+        if not alike(finished):
+            raise OutputError(f"only some of the processes find the finished stage {stage}; OUT must lie on storage that all of them see")
+        if place is not None and finished:
+            self.chosen[stage] = load_into(module, place / "done.safetensors")
             self.say(f"{stage}: already learnt")
             return module.eval()
         with self.bar(stage) as bar:
-            tracker = _Tracker(stage, self.curves, bar)
-            best = _Best(best_by, place)
-            fit(module, batches, config, seed=seed, folder=place, device=self.device, tracker=tracker, before_epoch=lambda epoch: best.look(module, epoch))
-            best.look(module, config.epochs)
-            best.put_into(module)
-        if place is not None:
-            save_tensors(place / "done.safetensors", module.state_dict())
+            tracker = _Tracker(stage, self.curves, bar, config.checkpoint_every)
+            best = _Best(best_by if is_first() else None, place)
+
+            def look(done: int, last: bool = False) -> None:
+                if last or (done % (every or config.steps) == 0 and done < config.total):
+                    score = best.look(module, done)
+                    if score is not None and judged:
+                        self.curves.log(stage, done - 1, {judged: score})
+
+            try:
+                fit(module, batches, config, seed=seed, folder=place, device=self.device, tracker=tracker, after_step=look)
+            finally:
+                self.curves.save()
+            look(config.total, last=True)
+            self.chosen[stage] = best.put_into(module)
+        if place is not None and is_first():
+            save_tensors(place / "done.safetensors", module.state_dict(), self.chosen[stage])
         self.curves.save()
         self.say(f"{stage}: {config.total} steps, {tracker.summary()}")
         share = tracker.latest.get("share")
@@ -66,25 +93,27 @@ class _Best:
 
     judge: Judge | None
     place: Path | None
-    score: float = -1.0
+    note: dict[str, float] = field(default_factory=lambda: {"score": -1.0})
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def look(self, module: nn.Module, epoch: int) -> None:
-        if self.judge is None or epoch == 0:
-            return
+    def look(self, module: nn.Module, done: int) -> float | None:
+        if self.judge is None or done == 0:
+            return None
         file = self.place / "best.safetensors" if self.place else None
         if file is not None and not self.weights and file.exists():
-            self.weights, note = load_tensors(file)
-            self.score = note["score"]
+            self.weights, self.note = load_tensors(file)
         score = self.judge(module.eval())
-        if score > self.score:
-            self.score, self.weights = score, {k: v.detach().clone() for k, v in module.state_dict().items()}
+        if score > self.note["score"]:
+            self.note, self.weights = {"score": score, "step": done}, {k: v.detach().clone() for k, v in module.state_dict().items()}
             if file is not None:
-                save_tensors(file, self.weights, {"score": score, "epoch": epoch})
+                save_tensors(file, self.weights, self.note)
+        return score
 
-    def put_into(self, module: nn.Module) -> None:
+    def put_into(self, module: nn.Module) -> dict[str, float]:
+        """Gives the note of what was kept; {} where nobody judged."""
         if self.weights:
             module.load_state_dict(self.weights)
+        return self.note if self.weights else {}
 
 
 @dataclass
@@ -92,15 +121,16 @@ class _Tracker:
     stage: str
     curves: Curves
     bar: Bar
+    save_every: int  # steps: with the checkpoints, so that a resumed run has the rows before its own
     latest: dict[str, float] = field(default_factory=dict)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         self.latest = values
         self.curves.log(self.stage, step, {k: v for k, v in values.items() if k != "seconds"})
-        if step % 200 == 0:
-            self.curves.save()
 
     def advance(self, done: int, total: int) -> None:
+        if done % self.save_every == 0:
+            self.curves.save()
         self.bar.advance(done, total)
 
     def summary(self) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from tacit.config import Config
 from tacit.errors import ConfigError, MissingError
 from tacit.parts.decoder import declare_torchvision_operators
-from tacit.parts.weights import load_tensors
+from tacit.parts.weights import check_finite, load_tensors
 
 
 class BackboneConfig(Config):
@@ -48,7 +47,7 @@ class Backbone(nn.Module):
 
 
 def _fill(net: nn.Module, path: Path) -> None:
-    """Weights of a file into the network; a classifier's last layer in the file is passed by. Raises MissingError or ConfigError."""
+    """Weights of a file into the network; a classifier's last layer in the file is passed by. Raises MissingError, ConfigError or ReadError."""
     if not path.is_file():
         raise MissingError(f"--weights {path}: there is no such file")
     tensors, _ = load_tensors(path)
@@ -57,6 +56,7 @@ def _fill(net: nn.Module, path: Path) -> None:
     if len(shared) < len(own):
         missing = next(k for k in own if k not in shared)
         raise ConfigError(f"--weights {path} do not fit this backbone: {len(own) - len(shared)} of {len(own)} tensors are missing or differ, first {missing}")
+    check_finite(path, shared)
     net.load_state_dict(shared)
 
 
@@ -70,15 +70,3 @@ def _to_group_norm(net: nn.Module) -> None:
             setattr(net, name, nn.Sequential(norm, act) if isinstance(act, nn.Module) and not isinstance(act, nn.Identity) else norm)
         else:
             _to_group_norm(child)
-
-
-@torch.no_grad()
-def spread(features: Tensor) -> dict[str, Tensor]:
-    """Signs of collapse in a batch of embeddings (b, f): `spread` is 1 where L2-normalised embeddings fill the sphere and 0 where they are one
-    point (Chen and He 2021, fig. 2, times √f); `rank` is their effective rank (Roy and Vetterli 2007), at most min(b, f)."""
-    z = nn.functional.normalize(features.detach().float(), dim=1)
-    if not torch.isfinite(z).all():
-        return {"spread": z.new_zeros(()), "rank": z.new_zeros(())}
-    s = torch.linalg.svdvals(z - z.mean(0))
-    p = s / s.sum().clamp_min(1e-12)
-    return {"spread": z.std(0).mean() * z.shape[1] ** 0.5, "rank": torch.exp(-(p * (p + 1e-12).log()).sum())}

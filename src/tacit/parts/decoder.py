@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tacit.config import Config
 from tacit.errors import ConfigError, MissingError
-from tacit.parts.weights import load_tensors
+from tacit.parts.weights import check_finite, load_tensors
 
 _schemas: list[object] = []  # keeps the declared operators alive
 
@@ -77,6 +77,7 @@ class PspNet(nn.Module):
         fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
         if len(fitting) < 0.9 * len(own):
             raise ConfigError(f"{path} fits {len(fitting)} of the encoder's {len(own)} tensors; is it for another encoder?")
+        check_finite(path, fitting)
         inner.load_state_dict(fitting, strict=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,11 +1,14 @@
-"""The only training loop: any module with `loss(batch)`, on CPU or GPU, resumed to bit-equal weights.
+"""The only training loop: any module with `loss(batch)`, on CPU or GPU, in one process or many, resumed to bit-equal weights.
 
 A batch is a pure function of its step (counter-based randomness), the learning rate too, and the generator of torch is
 reseeded at every step; so a run killed anywhere and resumed from its last checkpoint ends where an unbroken one ends.
+Of several processes each brings its share of the batch; gradients are averaged, batch norm and the losses see the whole batch,
+so they learn what one process would. The first one writes; all stop together.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -18,8 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive, Share
-from tacit.errors import TrainingError
+from tacit.errors import TacitError, TrainingError
 from tacit.interrupt import HeldInterrupt
+from tacit.parts.batch_norm import share_batch_norm
+from tacit.parts.collapse import spread
+from tacit.parts.processes import agreed, alike, gathered, here, is_first, meet, size, summed
 from tacit.parts.weights import load_tensors, save_tensors
 
 Batch = dict[str, Any]
@@ -29,7 +35,7 @@ CHECKPOINT = "last.safetensors"
 class TrainConfig(Config):
     epochs: Annotated[int, Field(ge=0)] = 6  # an epoch is `steps` batches
     steps: Annotated[int, Field(ge=0)] = 100
-    batch: Count = 16  # items a batch
+    batch: Count = 16  # items a batch; of several processes all together
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 3e-3  # peak
     momentum: float = 0.9  # sgd
@@ -38,6 +44,7 @@ class TrainConfig(Config):
     average: Share = 0.3  # weights are averaged over this last share of the steps; 0 = off
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_every: Count = 100  # steps
+    log_every: Count = 10  # steps between rows of metrics.csv
 
     @property
     def total(self) -> int:
@@ -74,51 +81,81 @@ def fit(
     device: str = "cpu",
     tracker: Tracker | None = None,
     before_epoch: Callable[[int], None] | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> nn.Module:
     """Trains `module` in place for `config.total` steps and returns it in eval mode, weights averaged if asked.
 
-    batches(step) gives the batch of that step; `before_epoch(epoch)` runs before an epoch's first step; the module's own
-    `after_step(progress)` after each. folder: where the checkpoint lives; a checkpoint found there is resumed.
+    batches(step) gives the batch of that step (this process's share of it); `before_epoch(epoch)` runs before an epoch's first
+    step, `after_step(done)` after each, after the module's own `after_step(progress)`. folder: where the checkpoint lives; a checkpoint
+    found there is resumed. What the module's loss calls `embedding` (b, f) is watched for collapse.
     Raises TrainingError naming the step when the loss is not finite.
     """
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
-    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    kind, _, number = device.partition(":")  # "cuda:1" is the second GPU
-    fabric = Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)  # type: ignore[arg-type]
+    fabric = _fabric(config, device)
+    if size() > 1:
+        share_batch_norm(module)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(module, config)
     wrapped, optimizer = fabric.setup(module, optimizer)
     wrapped.mark_forward_method("loss")
     average: dict[str, Tensor] = {}
-    start = _resume(module, optimizer, average, folder)
+    start = _start(module, optimizer, average, folder)
     clock = time.monotonic()
     first_averaged = math.ceil(config.total * (1 - config.average)) if config.average else config.total
     with HeldInterrupt() as interrupt:
         for step in range(start, config.total):
             if before_epoch is not None and step % config.steps == 0:
                 before_epoch(step // config.steps)
-            values = _step(fabric, module, wrapped, optimizer, batches(step), config, step, seed)
+            batch, stopping = _next(batches, step, interrupt)
+            values = _step(fabric, module, wrapped, optimizer, batch, config, step, seed)
             if step >= first_averaged:
                 _accumulate(average, module, step - first_averaged + 1)
             done = step + 1
+            if after_step is not None:
+                after_step(done)
             if tracker is not None:
-                if step % 10 == 0 or done == config.total:
-                    scalars = {k: float(v.detach()) for k, v in values.items() if v.numel() == 1}
-                    tracker.log(step, scalars | {"lr": learning_rate(config, step), "seconds": time.monotonic() - clock})
+                if step % config.log_every == 0 or done == config.total:
+                    tracker.log(step, _scalars(values) | {"lr": learning_rate(config, step), "seconds": time.monotonic() - clock})
                 tracker.advance(done, config.total)
-            if folder is not None and (done % config.checkpoint_every == 0 or done == config.total or interrupt.asked):
+            stopping = interrupt.asked if size() == 1 else stopping  # several stop at a step that all know
+            if folder is not None and is_first() and (done % config.checkpoint_every == 0 or done == config.total or stopping):
                 _checkpoint(folder, module, optimizer, average, done)
-            if interrupt.asked:
+            if stopping:
                 raise KeyboardInterrupt
     if average:
         module.load_state_dict({k: average[k].to(v.dtype) if k in average else v for k, v in module.state_dict().items()})
     return module.eval()
 
 
+def _fabric(config: TrainConfig, device: str) -> Any:
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
+    precision: Any = "bf16-mixed" if config.precision == "bf16" else "32-true"
+    kind, _, number = device.partition(":")  # "cuda:1" is the second GPU
+    if size() == 1:
+        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
+    local = here()[1]
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    strategy = DDPStrategy(**{"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False})  # they are equal already
+    fabric = Fabric(accelerator=kind, devices=local, num_nodes=size() // local, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _next(batches: Callable[[int], Batch], step: int, interrupt: HeldInterrupt) -> tuple[Batch, bool]:
+    """The batch of a step, and whether any process was asked to stop. A process that cannot read its share stops all."""
+    batch, error = Batch(), None
+    try:
+        batch = batches(step)
+    except TacitError as own:
+        error = own
+    return batch, meet(error, interrupt.asked)
+
+
 def _step(fabric: Any, module: nn.Module, wrapped: Any, optimizer: Any, batch: Batch, config: TrainConfig, step: int, seed: int) -> dict[str, Tensor]:
-    """One step of the optimizer, its randomness a function of (seed, step). Raises TrainingError on a loss that is not finite."""
+    """One step of the optimizer, its randomness a function of (seed, step). Gives the scalars' means over processes. Raises TrainingError
+    on a loss that is not finite, on all of them."""
     torch.manual_seed((seed * 1_000_003 + step) % 2**63)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
@@ -126,9 +163,10 @@ def _step(fabric: Any, module: nn.Module, wrapped: Any, optimizer: Any, batch: B
     with fabric.autocast():
         values: dict[str, Tensor] = wrapped.loss(_on(fabric.device, batch))
     loss = values["loss"]
-    if not torch.isfinite(loss):
+    values = _averaged(values)
+    if not torch.isfinite(values["loss"]):
         raise TrainingError(
-            f"the loss became {float(loss.detach())} at step {step} of {config.total}; batch {step} or the learning rate "
+            f"the loss became {float(values['loss'])} at step {step} of {config.total}; batch {step} or the learning rate "
             f"({learning_rate(config, step):.2g}) is to blame: look at the inputs, or lower it with --set train.lr=…"
         )
     optimizer.zero_grad(set_to_none=True)
@@ -138,6 +176,19 @@ def _step(fabric: Any, module: nn.Module, wrapped: Any, optimizer: Any, batch: B
     if after_step is not None:
         after_step((step + 1) / config.total)
     return values
+
+
+def _averaged(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every scalar as its mean over the processes; other tensors as they are."""
+    names = [k for k, v in values.items() if v.numel() == 1 and k != "embedding"]
+    means = summed(torch.stack([values[k].detach().float().reshape(()) for k in names])) / size()
+    return {k: v.detach() for k, v in values.items()} | dict(zip(names, means, strict=True))
+
+
+def _scalars(values: dict[str, Tensor]) -> dict[str, float]:
+    """What is written down of a step; the embeddings of all processes as two signs of collapse."""
+    scalars = {k: float(v) for k, v in values.items() if v.numel() == 1 and k != "embedding"}
+    return scalars | ({k: float(v) for k, v in spread(gathered(values["embedding"])).items()} if "embedding" in values else {})
 
 
 def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -165,6 +216,15 @@ def _checkpoint(folder: Path, module: nn.Module, optimizer: Any, average: dict[s
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None}
     save_tensors(folder / CHECKPOINT, tensors, {"done": done})
+
+
+def _start(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder: Path | None) -> int:
+    """The step to begin with: after the checkpoint's, the same for all processes."""
+    with agreed():
+        start = _resume(module, optimizer, average, folder)
+    if not alike(start):
+        raise TrainingError(f"the processes found different checkpoints (this one step {start}); OUT must lie on storage that all of them see")
+    return start
 
 
 def _resume(module: nn.Module, optimizer: Any, average: dict[str, Tensor], folder: Path | None) -> int:

@@ -32,8 +32,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ReadError(path, f"these weights cannot be read ({error})", "learn again or restore the file") from error
 
 
+def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Raises ReadError naming the first tensor that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ReadError(path, f"{name} holds {count:,} values that are not finite", "give weights of a training that went well, or learn again")
+
+
 def load_into(module: torch.nn.Module, path: Path) -> dict[str, Any]:
-    """Fills `module` from `path`, every name and shape checked. Returns the note."""
+    """Fills `module` from `path`, every name, shape and value checked. Returns the note."""
     tensors, note = load_tensors(path)
     own = module.state_dict()
     missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
@@ -45,5 +53,6 @@ def load_into(module: torch.nn.Module, path: Path) -> dict[str, Any]:
             f"these weights are for another network: {len(missing)} tensors missing, {len(extra)} unknown, {len(unlike)} of another shape (first: {first})",
             "use the model's own config, or learn again",
         )
+    check_finite(path, tensors)
     module.load_state_dict(tensors)
     return note

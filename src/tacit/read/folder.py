@@ -23,6 +23,7 @@ from tacit.cases import Cases
 from tacit.errors import InputError, ReadError
 from tacit.read.facts import text_columns
 from tacit.read.picture import SUFFIXES
+from tacit.read.slide import is_slide
 from tacit.read.walk import is_printable, is_run, walk
 
 if TYPE_CHECKING:
@@ -60,16 +61,16 @@ MOST_LABELS = 20_000
 MOST_RATIO = 200  # uncompressed : compressed, of one member; pictures stay far below
 
 
-def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
+def find_cases(source: str | Path, *, unpack_to: Path | None = None, slides: bool = False) -> Cases:
     """Every input image that `source` names, sorted by path.
 
     source: a picture, a folder (searched through, symbolic links to folders not followed), a glob, a zip (unpacked below
     `unpack_to`), or a CSV/Parquet list with a column `path` (or `wsi`) and optionally `patient`, `label`, `split`, `mpp`.
-    Raises InputError when nothing usable is there.
+    slides: whole slides are images too. Raises InputError when nothing usable is there.
     """
     path = Path(source)
     if is_pattern(source):
-        return _from_files([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], f"the pattern {source}")
+        return _from_files([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], f"the pattern {source}", slides)
     if not path.exists():
         raise InputError(f"{source} does not exist; INPUT is a picture, a folder, a glob in quotes, a zip, or a CSV/Parquet list")
     if path.is_dir() and is_run(path):
@@ -78,14 +79,14 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None) -> Cases:
         path = path / "images"
     if path.is_dir():
         files, problems = walk(path)
-        return _with_grades(_from_files(files, f"the folder {path}", below=path, problems=problems), path)
+        return _with_grades(_from_files(files, f"the folder {path}", slides, below=path, problems=problems), path)
     if path.suffix.lower() in LIST_SUFFIXES:
-        return _from_list(path)
+        return _from_list(path, slides)
     if path.suffix.lower() == ".zip":
         if unpack_to is None:
             raise InputError(f"{path} is a zip and there is no folder to unpack it to; unpack it first")
-        return find_cases(unpack(path, unpack_to))
-    if path.suffix.lower() not in SUFFIXES:
+        return find_cases(unpack(path, unpack_to), slides=slides)
+    if path.suffix.lower() not in SUFFIXES and not (slides and is_slide(path)):
         raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
     return Cases.of([path])
 
@@ -115,12 +116,12 @@ def is_mask(path: Path, below: Path | None = None) -> bool:
     return any(f.lower() in MASK_FOLDERS or f.lower().replace("-", "_").split("_")[-1] in MASK_FOLDERS for f in folders) or stem.endswith(MASK_ENDINGS)
 
 
-def _from_files(files: list[Path], where: str, *, below: Path | None = None, problems: Iterable[ReadError] = ()) -> Cases:
+def _from_files(files: list[Path], where: str, slides: bool, *, below: Path | None = None, problems: Iterable[ReadError] = ()) -> Cases:
     pictures, skipped = [], [(str(p.path), p.reason) for p in problems]
     for path in files:
         if not is_printable(path):
             skipped.append((repr(str(path)), "the file name is not UTF-8; rename it"))
-        elif path.suffix.lower() not in SUFFIXES:
+        elif path.suffix.lower() not in SUFFIXES and not (slides and is_slide(path)):
             if path.is_file():
                 skipped.append((str(path), "not a picture"))
         elif is_mask(path, below):
@@ -152,14 +153,14 @@ def read_list(path: Path) -> pd.DataFrame:
     return table.rename(columns={column: "path"})
 
 
-def _from_list(path: Path) -> Cases:
+def _from_list(path: Path, slides: bool) -> Cases:
     import pandas as pd
 
     table = read_list(path)
     if "kind" in table.columns:  # a manifest: this job takes its pictures
-        table = table[table["kind"] == "picture"]
+        table = table[table["kind"].isin(("picture", "slide") if slides else ("picture",))]
         if table.empty:
-            raise InputError(f"the manifest {path} holds no pictures that are kept")
+            raise InputError(f"the manifest {path} holds no pictures{' or slides' if slides else ''} that are kept")
     paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))]
     if "mpp" in table:
         numbers = pd.to_numeric(table["mpp"], errors="coerce")

@@ -6,6 +6,7 @@ flat TIFF, PNG, JPEG and BMP as a slide of one level. Label and macro images are
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,20 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError
 from tacit.read.picture import mpp_of_tags, read_picture
-from tacit.read.slide_readers import DICOM_SLIDE, DIRECT, DicomReader, OpenSlideReader, PictureReader, Reader, StripReader, nearest, with_direct_tiles
+from tacit.read.slide_readers import (
+    DICOM_SLIDE,
+    DIRECT,
+    DicomReader,
+    OpenSlideReader,
+    PictureReader,
+    Reader,
+    StripReader,
+    nearest,
+    volume_files,
+    with_direct_tiles,
+)
 from tacit.read.slide_tiles import CACHE_BYTES, TileReader, direct_levels
+from tacit.read.tree import SLIDES
 
 MOST_AT_ONCE = 1 << 24  # pixels of a level that are held to be shrunk; more is done in parts
 LEVEL_SLACK = 1.01  # a level may be this much coarser than wanted: scanners write 4.0005 for 4
@@ -118,6 +131,23 @@ def open_slide(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Slide:
             raise ReadError(path, "a DICOM file, but no slide (its class is not VL Whole Slide Microscopy)", "read it as a series")
         return Slide(path, DicomReader(path))
     return Slide(path, _flat(path, cache_bytes))
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a whole slide rather than a picture: by its suffix, as a TIFF with tiles and levels or of many pixels, as the first
+    of a DICOM slide's files. What cannot be looked at is none."""
+    suffix = path.suffix.lower()
+    if suffix in SLIDES:
+        return True
+    try:
+        if suffix in (".dcm", ".dicom") and DICOM_SLIDE in _first_bytes(path):
+            return path == min(volume_files(path), default=None)
+        if suffix in (".tif", ".tiff") and _known_to_openslide(path):
+            with contextlib.closing(OpenSlideReader(path)) as reader:
+                return len(reader.levels) > 1 or math.prod(reader.levels[0]) > MOST_AT_ONCE
+    except ReadError:
+        pass  # whoever reads it says what is wrong
+    return False
 
 
 def stated_mpp(slide: Slide, given: float | None = None) -> float:

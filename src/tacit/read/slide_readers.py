@@ -149,7 +149,7 @@ class DicomReader:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._slide = wsidicom.WsiDicom.open(_of_one_pyramid(path))
+                self._slide = wsidicom.WsiDicom.open(volume_files(path) or [path])
         except self._errors as error:
             raise ReadError(path, f"wsidicom cannot open this DICOM slide ({_line(error)})") from error
         pyramid = list(self._slide.pyramid)
@@ -236,18 +236,22 @@ def _mean_mpp(down: object, across: object) -> float | None:
     return math.sqrt(values[0] * values[1]) if plausible else None
 
 
-def _of_one_pyramid(path: Path) -> list[Path]:
-    """The DICOM files beside `path` that are levels of the same slide: one series, volume images, no label, no overview."""
+def volume_files(path: Path) -> list[Path]:
+    """The DICOM files of `path`'s folder that are levels of the same slide: one series, volume images, no label, no overview. In order."""
     import pydicom
 
     def series_and_kind(file: Path) -> tuple[str, bool]:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "ImageType"])
         return str(header.get("SeriesInstanceUID", "")), "VOLUME" in header.get("ImageType", [])
 
-    wanted, levels = series_and_kind(path)[0], [path]
+    levels: list[Path] = []
+    try:
+        wanted = series_and_kind(path)[0]
+    except (pydicom.errors.InvalidDicomError, OSError):
+        return levels
     for other in sorted(path.parent.glob(f"*{path.suffix}")):
         try:
-            if other != path and series_and_kind(other) == (wanted, True):
+            if series_and_kind(other) == (wanted, True):
                 levels.append(other)
         except (pydicom.errors.InvalidDicomError, OSError):
             continue  # some other file in this folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ PATIENCE = 2.0  # seconds before a bar appears
 
 
 class Bar:
-    """A progress bar with the remaining time on stderr; appears after two seconds, only on a terminal."""
+    """A progress bar with the remaining time on stderr; appears after two seconds, only on a terminal, of several processes the first one's."""
 
     def __init__(self, what: str) -> None:
         self.what, self.started = what, time.monotonic()
@@ -29,7 +30,7 @@ class Bar:
     def advance(self, done: int, total: int) -> None:
         """Says that `done` of `total` are finished."""
         if self.shown is None:
-            if not sys.stderr.isatty() or time.monotonic() - self.started < PATIENCE:
+            if os.environ.get("RANK", "0") != "0" or not sys.stderr.isatty() or time.monotonic() - self.started < PATIENCE:
                 return
             columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.shown = Progress(*columns, console=Console(stderr=True), transient=True)

@@ -115,7 +115,7 @@ def _of_run(run: Path, device: str) -> Encoder:
         width=_width(network),
         weights_hash=digest(about["config"], *_bytes_of(network)),
         preprocessing={"shorter_side": round(c.size * VIEW_SHARE), "normalised": "imagenet"},
-        embed=_through(network.features, network, round(c.size * VIEW_SHARE), device),
+        embed=through(network.features, network, round(c.size * VIEW_SHARE), device),
     )
 
 
@@ -132,7 +132,7 @@ def _of_timm(name: str, weights: str | None, device: str) -> Encoder:
         width=network.width,
         weights_hash=digest(name, *_bytes_of(network)),
         preprocessing={"shorter_side": side, "normalised": "imagenet"},
-        embed=_through(network, network, side, device),
+        embed=through(network, network, side, device),
     )
 
 
@@ -141,8 +141,8 @@ def _width(network: Any) -> int:
     return int(encoder.width)
 
 
-def _through(features: Callable[[Any], Any], network: Any, side: int, device: str) -> Callable[[Pictures], NDArray[np.float32]]:
-    """Pictures through a network: shorter side to `side`, normalised as ImageNet is; those of one size go together."""
+def through(features: Callable[[Any], Any], network: Any, side: int, device: str) -> Callable[[Pictures], NDArray[np.float32]]:
+    """Pictures through a network in eval mode: shorter side to `side`, normalised as ImageNet is; those of one size go together."""
     import torch
 
     network.to(device)

@@ -42,7 +42,7 @@ class IndexResult:
 
 def index_images(
     source: str | Path,
-    index: str | Path,
+    out: str | Path,
     *,
     encoder: str | None = None,
     model: str | Path | None = None,
@@ -57,7 +57,7 @@ def index_images(
     threads: int = 1,
     commit_rows: int = COMMIT_ROWS,
 ) -> IndexResult:
-    """Appends what `source` names to `index`, which is made where there is none. Files that are there already change nothing.
+    """Appends what `source` names to the index `out`, which is made where there is none. Files that are there already change nothing.
 
     encoder, model, weights: see `find_encoder`; None = the index's own, for a new one DEFAULT_ENCODER · mpp: µm per px of files that state none ·
     patients: a table of names and patients · tile_um: side of a slide's tiles · normalise: none, or standard: each number less its mean over
@@ -65,7 +65,7 @@ def index_images(
     a million rows. Raises UsageError for another encoder or preprocessing than the index's; one file's failure is a row of failures.csv.
     """
     _check(mpp, tile_um, normalise, precision, commit_rows)
-    place = Path(index)
+    place = Path(out)
     zipped = Path(source).suffix.lower() == ".zip"
     found = None if zipped else find_items(source, place, patients)
     held = Store.open(place).about if holds_table(place) else None

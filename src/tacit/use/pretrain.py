@@ -1,42 +1,34 @@
-"""`tacit pretrain`: features learnt from a folder of unlabelled pictures by pairs of views; no label takes part."""
+"""`tacit pretrain`: features learnt from unlabelled pictures and slides by pairs of views, by one process or many; no label takes part unless asked for.
+
+find → look (read all, failures) → learn → keep → report; of several processes the first one writes OUT.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tacit.cases import Cases
-from tacit.config import build, chosen_settings, to_toml
-from tacit.errors import InputError, ReadError, UsageError
-from tacit.files import write_atomic
-from tacit.learn.pretraining import METHODS, PRESETS, Pictures, view_batches
+from tacit.config import build, chosen_settings
+from tacit.errors import OutputError, UsageError
+from tacit.learn.pretraining import METHODS, PRESETS, view_batches
+from tacit.learn.sources import Source, TilesConfig
 from tacit.learn.workshop import Workshop
-from tacit.parts.weights import save_tensors
-from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
-from tacit.read.folder import find_cases, named_files
-from tacit.read.picture import read_picture
-from tacit.report.page import Panel, page
-from tacit.report.picture import curves as drawn_curves
-from tacit.report.picture import embedded, png, sheet
+from tacit.parts.processes import agreed, alike, here, is_first, size, together
+from tacit.read.folder import named_files
 from tacit.report.track import Bar, Curves
-from tacit.run import Run, command_line, open_run, plain
+from tacit.run import Run, command_line, joined_run, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.model import save_model
-
-CARD = """# Features learnt by Tacit
-
-Method `{method}`, backbone `{backbone}`, learnt on {images} unlabelled images. No label took part. `encoder.safetensors` holds the backbone alone, by timm's names.
-Research use only, not a medical device.
-"""
-COLLAPSED = 0.1  # spread of the embeddings (1 = all over the sphere) below which they are nearly one point
-SHEET = 6  # pictures on the sheet of views
+from tacit.use.pretrain_input import digest, find_input, look, unpacked
+from tacit.use.pretrain_select import MARK, SelectConfig, Selection, said
+from tacit.use.report_pretrain import keep_model, write_report
 
 
 @dataclass(frozen=True)
@@ -44,22 +36,27 @@ class PretrainResult:
     """What a run came to; spread and rank are those of the last batches' embeddings."""
 
     folder: Path
-    images: int
+    images: int  # pictures
     failed: int
     loss: float
     spread: float
     rank: float
     backbone: str  # timm's name
+    slides: int = 0
+    selection: str = ""  # which checkpoint labelled pairs chose, in words; "" where no label took part
 
 
 def pretrain(
-    source: str | Path,
+    source: str | Path | Cases,
     out: str | Path,
     *,
     method: str = "byol",
     preset: str | None = None,
     backbone: str | None = None,
     weights: str | None = None,
+    mpp: float | None = None,
+    select: str | Path | None = None,
+    root: str | Path | None = None,
     seed: int = 0,
     device: str = "cpu",
     threads: int = 1,
@@ -68,36 +65,56 @@ def pretrain(
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> PretrainResult:
-    """Learns features on the pictures that `source` names: model/ (all weights) and model/encoder.safetensors (the backbone alone).
+    """Learns features on pictures and slides: model/ (all weights) and model/encoder.safetensors (the backbone alone).
 
-    method: byol, simclr, simsiam, moco or vae-byol · preset: for byol: byol, report or histology · backbone: any timm name · weights: FILE.safetensors
-    or hub:NAME to start from. Raises TacitError; a picture that cannot be read is a row of failures.csv.
+    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco or vae-byol · preset: for byol: byol, report or
+    histology · backbone: any timm name · weights: FILE.safetensors or hub:NAME to start from · mpp: µm per pixel of slides that do not state it ·
+    select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
+    Started by torchrun it learns with all its processes. Raises TacitError; what cannot be read is a row of failures.csv.
     """
-    c = _settings(method, preset, backbone, weights, chosen_settings(config, set, "pretrain"))
-    options = {"input": str(source), "method": method, "preset": preset, "seed": seed}
-    settings = {"pretrain": options, **plain(c)}
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected a seed from 0")
-    found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    command = command_line(
-        "pretrain", source, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, seed=seed, device=device,
-        threads=threads, config=config, set=set,
-    )  # fmt: skip
-    device = prepare_device(device, threads)
-    reads = chain(named_files(source), [config, c.backbone.weights])
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
-        cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
-        with Bar("hashing") as bar:
-            run.check_same(cases.hashes(bar.advance), source)
-        if not run.finished_before:
-            run.record |= {"seed": seed, "device": device, "threads": threads}
-            pictures = Pictures(_readable(cases, run), lambda path: read_picture(path).pixels)
-            run.record["images"] = len(pictures)
-            network, run.record["last"] = _learn(method, c, pictures, run, seed, device)
-            _keep(run, method, c, network, len(pictures), seed)
-            _report(run, pictures, c, run.record["last"], settings, seed)
-        last = run.record["last"]
-        return PretrainResult(Path(out), run.record["images"], len(run.failures), last["loss"], last["spread"], last["rank"], c.backbone.name)
+    asked, device = device, prepare_device(device, threads)
+    with together(device):
+        with agreed():
+            chosen = chosen_settings(config, set, "pretrain")
+            tiles, looks = build(TilesConfig, chosen.pop("tiles", {})), build(SelectConfig, chosen.pop("select", {}))
+            c = _settings(method, preset, backbone, weights, chosen)
+            _check(seed, mpp, select, root, c)
+            found = find_input(source)
+        name = f"{len(source)} cases" if isinstance(source, Cases) else source
+        options = {"input": str(name), "method": method, "preset": preset, "seed": seed, "mpp": mpp, "select": str(select) if select else None}
+        settings = {"pretrain": options, "tiles": plain(tiles), **({"select": plain(looks)} if select else {}), **plain(c)}
+        command = command_line(
+            "pretrain", name, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, mpp=mpp, select=select,
+            root=root, seed=seed, device=asked, threads=threads, config=config, set=set,
+        )  # fmt: skip
+        reads = chain((p for _, p in source) if isinstance(source, Cases) else named_files(source), [config, c.backbone.weights, select, root])
+        with _shared_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+            cases = _agreed_on(found, source, run)
+            if not run.finished_before:
+                run.record |= {"seed": seed, "device": device, "threads": threads, "processes": size(), "uses_labels": False}
+                with agreed():
+                    chooser = Selection(select, root, c.size, _own(device)) if select and is_first() else None
+                    if chooser:
+                        chooser.begin(run)
+                with agreed():
+                    learnt_from, counts = look(cases, tiles, mpp, run)
+                run.record |= {"images": counts["pictures"], "slides": counts["slides"], "tiles": counts["tiles"]}
+                network = _learn(method, c, learnt_from, run, seed, device, chooser, looks)
+                if is_first():
+                    keep_model(run, method, network, seed, tiles)
+                    write_report(run, learnt_from, c, tiles, settings, seed)
+            last, record = run.record["last"], run.record
+            return PretrainResult(
+                Path(out),
+                record["images"],
+                len(run.failures),
+                last["loss"],
+                last["spread"],
+                last["rank"],
+                c.backbone.name,
+                record.get("slides", 0),
+                said(record),
+            )
 
 
 def _settings(method: str, preset: str | None, backbone: str | None, weights: str | None, chosen: dict[str, Any]) -> Any:
@@ -111,86 +128,60 @@ def _settings(method: str, preset: str | None, backbone: str | None, weights: st
     return build(METHODS[method].Config, known.get(preset or "", {}), inner if named else {}, chosen)
 
 
-def _readable(cases: Cases, run: Run) -> list[Path]:
-    """The pictures that can be read, each looked at once."""
-    good = []
-    with Bar("reading") as bar:
-        for index, (_, path) in enumerate(cases):
-            try:
-                read_picture(path)
-                good.append(path)
-            except ReadError as error:
-                run.fail(path, error)
-            bar.advance(index + 1, len(cases))
-    if len(good) < 2:
-        raise InputError(f"{len(good)} of {len(cases)} pictures can be read; at least two are needed to learn from pairs of views")
-    return good
+def _check(seed: int, mpp: float | None, select: str | Path | None, root: str | Path | None, c: Any) -> None:
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected a seed from 0")
+    if mpp is not None and not 0.01 <= mpp <= 100:
+        raise UsageError(f"--mpp {mpp}: expected micrometres per pixel between 0.01 and 100, for example 0.25 for a 40x scan")
+    if root is not None and select is None:
+        raise UsageError(f"--root {root} is where the pictures of --select lie; give --select PAIRS.csv too, or leave it out")
+    if c.train.batch < 2:
+        raise UsageError("train.batch=1: batch norm and contrast need at least two pictures a batch")
 
 
-def _learn(method: str, c: Any, pictures: Pictures, run: Run, seed: int, device: str) -> tuple[Any, dict[str, float]]:
+@contextmanager
+def _shared_run(out: str | Path, **how: Any) -> Iterator[Run]:
+    """OUT, opened by the first process and read by the others."""
+    with ExitStack() as stack:
+        with agreed():
+            run = stack.enter_context(open_run(out, **how)) if is_first() else None
+        yield run if run is not None else joined_run(out)
+
+
+def _agreed_on(found: Cases | None, source: str | Path | Cases, run: Run) -> Cases:
+    """What INPUT names, the same for every process and the same as when the run began; a zip is unpacked by the first process."""
+    with agreed():
+        if is_first():
+            found = found or unpacked(source, run.folder / "input")
+            with Bar("hashing") as bar:
+                run.check_same(found.hashes(bar.advance, digest), "the cases" if isinstance(source, Cases) else source)
+    with agreed():
+        found = found or find_input(run.folder / "input" / Path(str(source)).stem)
+        if found is None or not alike(int(Cases.fingerprint({name: path.name for name, path in found}), 16) >> 4):
+            raise OutputError("the processes see other files in INPUT; INPUT and OUT must lie on storage that all of them see")
+    return found
+
+
+def _own(device: str) -> str:
+    """This process's GPU."""
+    return f"cuda:{here()[0]}" if device == "cuda" and size() > 1 else device
+
+
+def _learn(method: str, c: Any, source: Source, run: Run, seed: int, device: str, chooser: Selection | None, looks: SelectConfig) -> Any:
     torch.manual_seed(1000 * seed + 7)
-    network = METHODS[method](c)
+    with agreed():
+        network = METHODS[method](c)
+        batches = view_batches(source, c.views, c.size, c.train.batch, seed)
     train = c.train
     if "steps" not in train.model_fields_set:  # an epoch is one pass over the pictures
-        train = train.model_copy(update={"steps": max(len(pictures) // train.batch, 1)})
-    if train.batch < 2:
-        raise UsageError("train.batch=1: batch norm and contrast need at least two pictures a batch")
-    curves = Curves(run.folder / "metrics.csv")
+        train = train.model_copy(update={"steps": max(len(source) // train.batch, 1)})
+    curves = Curves(run.folder / "metrics.csv" if is_first() else None)
     shop = Workshop(seed, device, run.folder / "checkpoints", curves, run.say)
-    batches = view_batches(pictures, c.views, c.size, train.batch, seed)
-    shop.train(method, network, batches, train, seed=seed)
-    stages = curves.stages().get(method, {})
-    last = {name: float(np.mean([v for _, v in stages[name][-5:]])) if name in stages else float("nan") for name in ("loss", "spread", "rank")}
-    return network, last
-
-
-def _keep(run: Run, method: str, c: Any, network: Any, images: int, seed: int) -> None:
-    card = CARD.format(method=method, backbone=c.backbone.name, images=images)
-    save_model(run.folder / "model", method, network, {"images": images, "seed": seed, "data": run.record["data"]}, card)
-    encoder = network.byol.encoder if hasattr(network, "byol") else network.encoder
-    save_tensors(run.folder / "model" / "encoder.safetensors", encoder.net.state_dict())
-
-
-def _report(run: Run, pictures: Pictures, c: Any, last: dict[str, float], settings: dict[str, Any], seed: int) -> None:
-    views = png(views_sheet(pictures, c.views, c.size, seed))
-    write_atomic(run.folder / "figures" / "views.png", views)
-    stages = Curves(run.folder / "metrics.csv").stages()
-    plot = drawn_curves(stages)
-    warnings = [
-        f"the embeddings lie nearly in one point (spread {last['spread']:.2f}, effective rank {last['rank']:.1f}): they have collapsed; try another --seed, a lower train.lr or a larger train.batch"
-    ]
-    text = page(
-        title="Pretraining",
-        subtitle=run.record["command"],
-        facts=[
-            ("images", str(len(pictures))),
-            ("loss at the end", f"{last['loss']:.4f}"),
-            ("spread of the embeddings", f"{last['spread']:.2f} (1 = all over the sphere, 0 = one point)"),
-            ("effective rank", f"{last['rank']:.1f}"),
-            ("took", f"{run.seconds:.0f} s"),
-        ],
-        galleries=[],
-        figures=[Panel("views", embedded(views, "png"), None, "a picture in each row, then views of it as the network sees them")],
-        tables=[],
-        failures=run.failures,
-        settings=to_toml(settings),
-        warnings=warnings if last["spread"] < COLLAPSED else [],
-        curves=embedded(plot, "png") if plot else None,
+    shop.train(
+        method, network, batches, train, seed=seed, best_by=chooser.judge if chooser else None, every=looks.every or None, judged=f"pair accuracy ({MARK})"
     )
-    write_atomic(run.folder / "report.html", text)
-
-
-def views_sheet(pictures: Pictures, preset: str, size: int, seed: int) -> NDArray[np.uint8]:
-    """Some pictures, each with four pairs' views beside it, as one picture."""
-    tiles = []
-    shown = range(min(SHEET, len(pictures)))
-    batches = [view_batches(Pictures([pictures.paths[i] for i in shown], pictures.read), preset, size, len(shown), seed + k) for k in range(4)]
-    for i in shown:
-        tiles.append(np.asarray(cv2.resize(pictures[i], (size, size), interpolation=cv2.INTER_AREA)))
-        for k in range(4):
-            order = np.random.default_rng([seed + k, 61, 0]).permutation(len(shown)).tolist()
-            batch = batches[k](0)
-            for key in ("a", "b"):
-                x = batch[key][order.index(i)].numpy().transpose(1, 2, 0)
-                tiles.append(np.clip((x * IMAGENET_SD + IMAGENET_MEAN) * 255, 0, 255).astype(np.uint8))
-    return sheet(tiles, columns=9)
+    stages = curves.stages().get(method, {})
+    run.record["last"] = {name: float(np.mean([v for _, v in stages[name][-5:]])) if name in stages else float("nan") for name in ("loss", "spread", "rank")}
+    if chooser:
+        chooser.keep(run, network, shop.chosen[method], train.steps)
+    return network

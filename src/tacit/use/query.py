@@ -57,7 +57,7 @@ def query(
     images: Sequence[str | Path] | str | Path,
     *,
     k: int = 10,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | None = None,
     where: str | None = None,
     metric: str = "cosine",
     search: str = "auto",
@@ -83,7 +83,7 @@ def query(
         raise UsageError(f"-k {k}: expected 1 or more")
     store = Store.open(index)
     asking = Search(store, metric=metric, way=search)
-    levels = check_apart(store, list(exclude))
+    levels = check_apart(store, list(exclude or ()))
     if verify and asking.way != "approximate":
         raise UsageError(f"--verify measures the approximate index, but this search is exact ({len(store)} rows); ask with --search approximate")
     if where:
@@ -99,7 +99,7 @@ def query(
 
     if out is None:
         return answered()
-    options = {"k": k, "exclude": list(exclude), "where": where, "metric": metric, "search": search, "verify": verify, "mpp": mpp}
+    options = {"k": k, "exclude": levels, "where": where, "metric": metric, "search": search, "verify": verify, "mpp": mpp}
     files = {"patients": patients, "model": model, "weights": weights}
     command = command_line("query", index, out, query.__kwdefaults__, **options, **files, device=device, threads=threads)
     command += " " + shlex.join(str(s) for s in sources)
@@ -185,8 +185,8 @@ def _answers(asking: Search, asked: _Asked, k: int, where: str | None, levels: l
         for name, facts, ids, distances in zip(asked.names[part], asked.facts[part], found.rows.tolist(), found.distances.tolist(), strict=True):
             pairs = [(i, d) for i, d in zip(ids, distances, strict=True) if i >= 0]
             hits = [{"rank": n, "path": rows[i]["path"], "distance": d, **rows[i]} for n, (i, d) in enumerate(pairs, 1)]
-            known = {n: facts[n] for n in ("patient", "site", "label") if n in facts}
-            answers.append({"query": name, **known, "hits": hits})
+            known: dict[str, Any] = {n: facts[n] for n in ("patient", "site", "label") if n in facts}
+            answers.append({"query": name} | known | {"hits": hits})
     return answers
 
 
