@@ -166,8 +166,15 @@ def _table(hits: list[dict[str, Any]]) -> str:
     from tacit.report.compare import tabulate
 
     known = [name for name in SHOWN if any(hit.get(name) is not None for hit in hits)]
-    table = tabulate([{name: f"{hit[name]:.4f}" if name == "distance" else hit[name] for name in known} for hit in hits])
+    shown = [hit | {"distance": f"{hit['distance']:.4f}", "path": _from_here(hit["path"])} for hit in hits]
+    table = tabulate([{name: hit[name] for name in known} for hit in shown])
     return "\n".join(f"  {line}" for line in table.splitlines()) if hits else "  no hit is left"
+
+
+def _from_here(path: str) -> str:
+    """A path as it is from the working folder, where it lies below it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def map(

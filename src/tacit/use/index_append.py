@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.errors import InputError, ReadError
-from tacit.files import sha256, storage_error, write_atomic
+from tacit.files import sha256, sha256_of_ends, storage_error, write_atomic
 from tacit.interrupt import HeldInterrupt
 from tacit.read.facts import Facts
 from tacit.report.track import Bar
@@ -100,7 +100,7 @@ class Append:
         """Takes one file up. Gives what became of it: added, there, replaced, or "" where it failed."""
         path = str(item.path)
         try:
-            digest = sha256(item.path)
+            digest = sha256_of_ends(item.path) if item.whole else sha256(item.path)
         except OSError as error:
             self._fail(ReadError(path, f"it cannot be read ({error.strerror or error})", "check that the file is there and may be read"))
             return ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -14,11 +14,9 @@ from tacit.image import Image
 from tacit.prepare.tiles import Grid, grid
 from tacit.prepare.tissue import slide_tissue
 from tacit.read.facts import Facts, facts_of, read_facts
-from tacit.read.folder import LIST_SUFFIXES, is_mask, is_pattern, read_grades, read_list, unpack
-from tacit.read.picture import SUFFIXES, read_picture
-from tacit.read.slide import Slide, open_slide, stated_mpp
-from tacit.read.tree import SLIDES
-from tacit.read.walk import walk
+from tacit.read.folder import LIST_SUFFIXES, find_cases, read_list
+from tacit.read.picture import read_picture
+from tacit.read.slide import Slide, is_slide, open_slide, stated_mpp
 
 LARGE_PX = 16_000_000  # a picture of more pixels is cut into tiles like a slide
 LEAST_TISSUE = 0.5  # share of a tile
@@ -35,10 +33,10 @@ class Item:
     mpp: float | None  # by the list
     facts: Facts
 
-    @property
+    @cached_property
     def whole(self) -> bool:
-        """Whether it is cut into tiles: a slide by its name, or a very large picture."""
-        if self.path.suffix.lower() in SLIDES or self.path.suffix.lower() not in SUFFIXES:
+        """Whether it is cut into tiles: a slide, or a very large picture."""
+        if is_slide(self.path):
             return True
         try:
             with Pillow.open(self.path) as file:
@@ -70,29 +68,16 @@ class Cut:
 def find_items(source: str | Path, unpack_to: Path | None, patients: str | Path | None = None) -> tuple[list[Item], list[ReadError]]:
     """Items in order of their paths (of a list: in its order), and what cannot become one. Raises InputError where there is none.
 
-    source: a picture or slide, a folder, a glob, a zip, or a CSV/Parquet list with a column path. patients: a table of names and patients,
-    which comes before what the list says; else a `Grade.csv` beside or above the folder counts. unpack_to: a folder for the members of a zip.
+    source: a picture or slide, a folder, a glob, a zip (unpacked below `unpack_to`), or a CSV/Parquet list with a column path. patients: a table
+    of names and patients, which comes before what the list says; else a `Grade.csv` beside or above the folder counts.
     """
-    place = Path(source)
     problems: list[ReadError] = []
-    if is_pattern(source):
-        paths, told = _usable([Path(p) for p in sorted(glob.glob(str(source), recursive=True))], None), None
-    elif not place.exists():
-        raise InputError(f"{source} does not exist; INPUT is a picture, a slide, a folder, a glob in quotes, a zip, or a CSV/Parquet list")
-    elif place.suffix.lower() == ".zip":
-        if unpack_to is None:
-            raise InputError(f"{place} is a zip and there is no folder to unpack it to; unpack it first")
-        return find_items(unpack(place, unpack_to), unpack_to, patients)
-    elif place.suffix.lower() in LIST_SUFFIXES:
-        paths, told = _listed(place)
-    elif place.is_dir():
-        files, problems = walk(place)
-        paths, told = _usable(files, place), _grades(place, files)
+    if Path(source).suffix.lower() in LIST_SUFFIXES and Path(source).exists():
+        items = _listed(Path(source))
     else:
-        paths, told = [place], None
-    if not paths:
-        raise InputError(f"no pictures and no slides in {source}; pictures end in {', '.join(SUFFIXES)}, slides in {', '.join(SLIDES)}")
-    items = [_item(p.absolute(), facts) for p, facts in zip(paths, told or [{} for _ in paths], strict=True)]
+        cases = find_cases(source, unpack_to=unpack_to, slides=True)
+        known = cases.table[["patient", "label"]].to_dict("records")
+        items = [Item(path.absolute(), None, {k: v for k, v in told.items() if v is not None}) for (_, path), told in zip(cases, known, strict=True)]
     if patients is not None:
         items = _with_patients(items, Path(patients))
     return _each_once(items, problems), problems
@@ -156,34 +141,20 @@ def seeable(image: Image, um_per_px: float | None) -> Image:
     return image
 
 
-def _usable(files: list[Path], below: Path | None) -> list[Path]:
-    """Pictures that are no annotations, and slides. DICOM slides are taken where they are named themselves: a folder holds one in many files."""
-    return [p for p in files if p.suffix.lower() in SLIDES or (p.suffix.lower() in SUFFIXES and not is_mask(p, below))]
-
-
-def _listed(place: Path) -> tuple[list[Path], list[Facts]]:
+def _listed(place: Path) -> list[Item]:
     table = read_list(place)
     if "kind" in table.columns:  # an audit's manifest
         table = table[table["kind"].isin(("picture", "slide"))]
         if table.empty:
             raise InputError(f"the manifest {place} holds no pictures and no slides that are kept")
-    told = facts_of(table, NOT_FACTS)
-    return [p if p.is_absolute() else place.parent / p for p in map(Path, table["path"].astype(str))], told
-
-
-def _grades(folder: Path, files: list[Path]) -> list[Facts] | None:
-    grades = read_grades(folder)
-    if grades is None:
-        return None
-    known = {r["name"]: {"patient": r["patient"], "label": r["label"]} for r in grades.to_dict("records")}
-    return [dict(known.get(p.stem, {})) for p in _usable(files, folder)]
+    return [_item(place.parent / path, facts) for path, facts in zip(table["path"].astype(str), facts_of(table, NOT_FACTS), strict=True)]
 
 
 def _item(path: Path, facts: Facts) -> Item:
     mpp = facts.pop("mpp", None)
     if mpp is not None and not (isinstance(mpp, float) and 0.01 < mpp < 100):
         raise InputError(f"the list gives {path.name} mpp {mpp!r}: expected µm per pixel between 0.01 and 100, or nothing")
-    return Item(path, mpp, {f"list_{name}" if name in RESERVED else name: value for name, value in facts.items()})
+    return Item(path.absolute(), mpp, {f"list_{name}" if name in RESERVED else name: value for name, value in facts.items()})
 
 
 def _with_patients(items: list[Item], table: Path) -> list[Item]:
