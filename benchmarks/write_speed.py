@@ -12,6 +12,7 @@ PEERS = {
     "lungs": ("Lungs", "the same steps in plain scipy"),
     "contrast": ("Contrast, 512×512", "scikit-image"),
     "views": ("Two normalised 224-px BYOL views from a file", "lightly"),
+    "byol_step": ("A step of BYOL, ResNet-18 at 224 px", "lightly's own modules on torchvision's network"),
 }
 
 

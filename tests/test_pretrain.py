@@ -8,11 +8,14 @@ import torch
 
 import tacit
 from tacit.errors import ConfigError, InputError, OutputError, UsageError
-from tacit.learn.pretraining import METHODS, view_batches
+from tacit.learn.byol import ByolConfig
+from tacit.learn.pretraining import METHODS, view_batches, views_of
 from tacit.learn.sources import Pictures
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.phantom import tissue
+from tacit.read.picture import read_picture
 from tacit.report.picture import png
+from tacit.use.encoder import find_encoder
 
 TINY = ["backbone.name=resnet10t", "size=32", "hidden=32", "projection=16", "train.batch=4", "train.epochs=2", "train.checkpoint_every=2"]
 
@@ -67,8 +70,6 @@ def test_a_resumed_run_with_other_images_is_refused_and_a_finished_one_does_noth
 
 
 def test_batches_are_pure_functions_of_the_step_and_an_epoch_shows_every_picture(folder: Path) -> None:
-    from tacit.read.picture import read_picture
-
     seen: list[Path] = []
 
     def read(path: Path) -> np.ndarray:
@@ -76,18 +77,16 @@ def test_batches_are_pure_functions_of_the_step_and_an_epoch_shows_every_picture
         return read_picture(path).pixels
 
     paths = sorted(folder.glob("*.png"))
-    a, b = (view_batches(Pictures(paths, read, most_bytes=1), "byol", 32, 5, 3) for _ in range(2))
+    a, b = (view_batches(Pictures(paths, read, most_bytes=1), views_of(ByolConfig(views="byol", size=32)), 5, 3) for _ in range(2))
     assert torch.equal(a(7)["a"], b(7)["a"]) and not torch.equal(a(7)["a"], a(7)["b"])
     seen.clear()
     a(0), a(1)
     assert sorted(seen) == paths
-    few = view_batches(Pictures(paths[:2], read), "byol", 32, 5, 3)(0)
+    few = view_batches(Pictures(paths[:2], read), views_of(ByolConfig(views="byol", size=32)), 5, 3)(0)
     assert few["a"].shape == (5, 3, 32, 32)
 
 
 def test_little_memory_changes_no_picture(folder: Path) -> None:
-    from tacit.read.picture import read_picture
-
     paths = sorted(folder.glob("*.png"))
     small = Pictures(paths, lambda p: read_picture(p).pixels, most_bytes=3 * 72 * 96 * 3)
     for index in (0, 1, 2, 3, 0, 9):
@@ -125,4 +124,27 @@ def test_one_picture_is_too_few_and_damage_is_a_row(folder: Path, tmp_path: Path
 
 
 def test_every_method_is_named() -> None:
-    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol"}
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "local-discrimination"}
+
+
+TINY_LOCAL = ["network.width=8", "dimensions=8", "clusters=4", "grid=4", "size=32", "train.batch=4", "train.epochs=3", "train.checkpoint_every=2"]
+
+
+def test_local_discrimination_learns_both_stages_resumes_and_is_an_encoder(folder: Path, tmp_path: Path) -> None:
+    result = tacit.pretrain(folder, tmp_path / "a", method="local-discrimination", set=TINY_LOCAL)
+    assert (result.images, result.backbone) == (10, "vgg-unet") and np.isfinite(result.loss)
+    header = (tmp_path / "a" / "metrics.csv").read_text().splitlines()[0]
+    assert "regions" in (tmp_path / "a" / "metrics.csv").read_text() and header
+    assert (tmp_path / "a" / "figures" / "views.png").stat().st_size > 1000
+    encoder = find_encoder(model=tmp_path / "a")
+    vector = encoder.features([read_picture(next(folder.glob("*.png")))])
+    assert vector.shape == (1, encoder.width) and np.isfinite(vector).all()
+    again = tacit.pretrain(folder, tmp_path / "b", method="local-discrimination", set=TINY_LOCAL)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") and again.loss == result.loss
+
+
+def test_local_discrimination_has_a_network_of_its_own_and_wants_pictures_two_by_two(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has its own"):
+        tacit.pretrain(folder, tmp_path / "a", method="local-discrimination", backbone="resnet18", set=TINY_LOCAL)
+    with pytest.raises(UsageError, match="two by two"):
+        tacit.pretrain(folder, tmp_path / "a", method="local-discrimination", set=[*TINY_LOCAL, "train.batch=3"])

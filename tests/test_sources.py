@@ -20,7 +20,8 @@ import tifffile
 import tacit
 from tacit.cases import Cases
 from tacit.errors import InputError, ReadError, UsageError
-from tacit.learn.pretraining import view_batches
+from tacit.learn.byol import ByolConfig
+from tacit.learn.pretraining import view_batches, views_of
 from tacit.learn.sources import OPEN, Both, Pictures, Tiles, TilesConfig, find_places
 from tacit.phantom import tissue
 from tacit.prepare.tissue import slide_tissue
@@ -124,7 +125,7 @@ def test_pictures_and_tiles_share_an_epoch_and_batches_are_pure(folder: Path) ->
     both = Both(pictures, Tiles(places(folder), C))
     assert len(both) == 64 and sorted(both.order(1, 0).tolist()) == list(range(64))
     assert {both.item(i, 1, 0).shape for i in range(4)} == {(72, 96, 3)} and both.item(4, 1, 0).shape == (64, 64, 3)
-    one, two = (view_batches(both, "histology", 32, 8, 1) for _ in range(2))
+    one, two = (view_batches(both, views_of(ByolConfig(views="histology", size=32)), 8, 1) for _ in range(2))
     two(3), two(11)
     for step in (0, 9):
         assert all(np.array_equal(one(step)[k], two(step)[k]) for k in "ab")
@@ -192,13 +193,14 @@ def test_a_spacing_is_never_guessed(folder: Path, tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from tacit.learn.pretraining import view_batches
+from tacit.learn.byol import ByolConfig
+from tacit.learn.pretraining import view_batches, views_of
 from tacit.learn.sources import Tiles, TilesConfig, find_places
 import torch
 torch.set_num_threads(1)
 c = TilesConfig(um_per_px=1.0, size=128, per_slide=4)
 tiles = Tiles([find_places(path, c) for path in sorted(Path(sys.argv[1]).iterdir())], c)
-batch = view_batches(tiles, "histology", 64, 4, 0)
+batch = view_batches(tiles, views_of(ByolConfig(views="histology", size=64)), 4, 0)
 for step in range(len(tiles) // 4):
     batch(step)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

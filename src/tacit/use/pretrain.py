@@ -18,7 +18,7 @@ import torch
 from tacit.cases import Cases
 from tacit.config import build, chosen_settings
 from tacit.errors import OutputError, UsageError
-from tacit.learn.pretraining import METHODS, PRESETS, view_batches
+from tacit.learn.pretraining import METHODS, PRESETS, view_batches, views_of
 from tacit.learn.sources import Source, TilesConfig
 from tacit.learn.workshop import Workshop
 from tacit.parts.processes import agreed, alike, here, is_first, size, together
@@ -67,7 +67,7 @@ def pretrain(
 ) -> PretrainResult:
     """Learns features on pictures and slides: model/ (all weights) and model/encoder.safetensors (the backbone alone).
 
-    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco or vae-byol · preset: for byol: byol, report or
+    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco, vae-byol or local-discrimination · preset: for byol: byol, report or
     histology · backbone: any timm name · weights: FILE.safetensors or hub:NAME to start from · mpp: µm per pixel of slides that do not state it ·
     select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
     Started by torchrun it learns with all its processes. Raises TacitError; what cannot be read is a row of failures.csv.
@@ -124,6 +124,8 @@ def _settings(method: str, preset: str | None, backbone: str | None, weights: st
     if preset is not None and preset not in known:
         raise UsageError(f"--preset {preset!r} is unknown for {method}; known are {', '.join(known) or 'none'}")
     named = {k: v for k, v in (("name", backbone), ("weights", weights)) if v is not None}
+    if named and method == "local-discrimination":
+        raise UsageError("--backbone and --weights are for timm's networks; local-discrimination has its own, --set network.width=64 is as published")
     inner = {"byol": {"backbone": named}} if method == "vae-byol" else {"backbone": named}
     return build(METHODS[method].Config, known.get(preset or "", {}), inner if named else {}, chosen)
 
@@ -137,6 +139,8 @@ def _check(seed: int, mpp: float | None, select: str | Path | None, root: str | 
         raise UsageError(f"--root {root} is where the pictures of --select lie; give --select PAIRS.csv too, or leave it out")
     if c.train.batch < 2:
         raise UsageError("train.batch=1: batch norm and contrast need at least two pictures a batch")
+    if not isinstance(c.views, str) and c.train.batch // size() % 2:
+        raise UsageError(f"train.batch={c.train.batch}: local discrimination mixes pictures two by two; give each process an even number")
 
 
 @contextmanager
@@ -171,7 +175,7 @@ def _learn(method: str, c: Any, source: Source, run: Run, seed: int, device: str
     torch.manual_seed(1000 * seed + 7)
     with agreed():
         network = METHODS[method](c)
-        batches = view_batches(source, c.views, c.size, c.train.batch, seed)
+        batches = view_batches(source, views_of(c), c.train.batch, seed)
     train = c.train
     if "steps" not in train.model_fields_set:  # an epoch is one pass over the pictures
         train = train.model_copy(update={"steps": max(len(source) // train.batch, 1)})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import to_toml
 from tacit.files import write_atomic
+from tacit.learn.pretraining import views_of
 from tacit.learn.sources import Source, TilesConfig
 from tacit.parts.weights import save_tensors
-from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD, draw_view, normalised_views
-from tacit.prepare.views import PRESETS as VIEWS
+from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
 from tacit.report.picture import embedded, png, sheet
@@ -23,7 +24,7 @@ from tacit.use.pretrain_select import said
 
 CARD = """# Features learnt by Tacit
 
-Method `{method}`, backbone `{backbone}`, learnt on {learnt_on}, unlabelled. {labels} `encoder.safetensors` holds the backbone alone, by timm's names.
+Method `{method}`, backbone `{backbone}`, learnt on {learnt_on}, unlabelled. {labels} `encoder.safetensors` holds the backbone alone{names}.
 Research use only, not a medical device.
 """
 COLLAPSED = 0.1  # spread of the embeddings (1 = all over the sphere) below which they are nearly one point
@@ -34,7 +35,13 @@ def keep_model(run: Run, method: str, network: Any, seed: int, tiles: TilesConfi
     """model/: all weights, the backbone alone, settings and card."""
     record, c = run.record, network.config
     labels = said(record) or "No label took part."
-    card = CARD.format(method=method, backbone=c.backbone.name, learnt_on=learnt_on(record, tiles), labels=labels[0].upper() + labels[1:].rstrip(".") + ".")
+    card = CARD.format(
+        method=method,
+        backbone=c.backbone.name,
+        learnt_on=learnt_on(record, tiles),
+        names=", by timm's names" if isinstance(c.views, str) else "",
+        labels=labels[0].upper() + labels[1:].rstrip(".") + ".",
+    )
     facts = {"images": record["images"], "seed": seed, "data": record["data"], "uses_labels": record["uses_labels"]}
     if record["slides"]:
         facts["um_per_px"] = tiles.um_per_px
@@ -53,7 +60,7 @@ def learnt_on(record: dict[str, Any], tiles: TilesConfig) -> str:
 
 def write_report(run: Run, source: Source, c: Any, tiles: TilesConfig, settings: dict[str, Any], seed: int) -> None:
     """figures/views.png and report.html."""
-    views = png(views_sheet(source, c.views, c.size, seed))
+    views = png(views_sheet(source, c, seed))
     write_atomic(run.folder / "figures" / "views.png", views)
     plot = drawn_curves(Curves(run.folder / "metrics.csv").stages())
     last = run.record["last"]
@@ -86,16 +93,13 @@ def write_report(run: Run, source: Source, c: Any, tiles: TilesConfig, settings:
     write_atomic(run.folder / "report.html", text)
 
 
-def views_sheet(source: Source, preset: str, size: int, seed: int) -> NDArray[np.uint8]:
+def views_sheet(source: Source, c: Any, seed: int) -> NDArray[np.uint8]:
     """Some items of the first epoch, each with pairs of views beside it, as one picture."""
-    import cv2
-
-    rows = []
+    tiles, views = [], views_of(c)
     for index in source.order(seed, 0)[:SHEET].tolist():
-        picture = source.item(index, seed, 0)
-        rows.append(np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)))
-        rng = np.random.default_rng([seed, 66, index])
-        configs = [config.model_copy(update={"size": size}) for config in VIEWS[preset]] * PAIRS
-        for view in normalised_views(picture, [draw_view(rng, (picture.shape[0], picture.shape[1]), config) for config in configs]):
-            rows.append(np.clip((view.transpose(1, 2, 0) * IMAGENET_SD + IMAGENET_MEAN) * 255, 0, 255).astype(np.uint8))
-    return sheet(rows, columns=1 + 2 * PAIRS)
+        picture, rng = source.item(index, seed, 0), np.random.default_rng([seed, 66, index])
+        tiles.append(np.asarray(cv2.resize(picture, (c.size, c.size), interpolation=cv2.INTER_AREA)))
+        for _ in range(PAIRS):
+            made = views(rng, picture)
+            tiles += [np.clip((made[k].transpose(1, 2, 0) * IMAGENET_SD + IMAGENET_MEAN) * 255, 0, 255).astype(np.uint8) for k in "ab"]
+    return sheet(tiles, columns=1 + 2 * PAIRS)
