@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tacit.learn.byol import ByolConfig
 from tacit.learn.pretraining import METHODS, view_batches, views_of
 from tacit.learn.sources import Pictures
 from tacit.parts.backbone import Backbone, BackboneConfig
+from tacit.parts.weights import save_tensors
 from tacit.phantom import tissue
 from tacit.read.picture import read_picture
 from tacit.report.picture import png
@@ -121,6 +123,39 @@ def test_one_picture_is_too_few_and_damage_is_a_row(folder: Path, tmp_path: Path
     (place / "1.png").unlink()
     with pytest.raises(InputError, match="at least two"):
         tacit.pretrain(place, tmp_path / "p", set=TINY)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--set", "train.batch=1"], 2, "train.batch=1: batch norm and contrast need at least two pictures a batch"),
+        (["--set", "train.lr=1e35", "--set", "train.precision=fp32"], 1, "the loss became nan at step"),
+        (["--weights", "bad.safetensors"], 4, "conv1.0.weight holds 1 values that are not finite"),
+        (["--weights", "torn.safetensors"], 4, "torn.safetensors: these weights cannot be read"),
+        (["--weights", "none.safetensors"], 5, "there is no such file"),
+        (["--mpp", "0"], 2, "--mpp 0.0"),
+    ],
+)
+def test_what_stops_a_run_is_one_line_with_its_exit_code(
+    folder: Path, tmp_path: Path, words: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tacit.cli import run
+
+    monkeypatch.chdir(tmp_path)
+    state = Backbone(BackboneConfig(name="resnet10t")).net.state_dict()
+    state["conv1.0.weight"][0, 0, 0, 0] = float("nan")
+    save_tensors(tmp_path / "bad.safetensors", state)
+    (tmp_path / "torn.safetensors").write_bytes((tmp_path / "bad.safetensors").read_bytes()[:5000])
+    settings = [w for s in (*TINY, "train.epochs=4") for w in ("--set", s)]
+    monkeypatch.setattr("sys.argv", ["tacit", "pretrain", str(folder), "-o", "o", *settings, *words])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    printed = capsys.readouterr().err
+    assert stopped.value.code == code and said in printed and printed.count("\n") == 1
+    if code == 1:
+        assert json.loads((tmp_path / "o" / "run.json").read_text())["status"] == "stopped: TrainingError"
+    else:
+        assert not (tmp_path / "o" / "checkpoints").exists()
 
 
 def test_every_method_is_named() -> None:

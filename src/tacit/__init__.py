@@ -27,6 +27,7 @@ _WHERE = {
     "TacitError": "tacit.errors",
     "audit": "tacit.use.audit",
     "compare": "tacit.use.compare",
+    "decide_pairs": "tacit.use.pairs",
     "draw": "tacit.phantom.tissue",
     "evaluate": "tacit.use.evaluate",
     "find_cases": "tacit.read.folder",

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from tacit.cli.deciding import pairs
 from tacit.cli.learning import lungs, pretrain, segment
 from tacit.cli.ordering import audit, prepare
 from tacit.cli.retrieving import index, map, query
@@ -16,7 +17,7 @@ from tacit.cli.scoring import compare, evaluate
 from tacit.cli.small import doctor, info, phantom
 from tacit.errors import INTERRUPTED, TacitError, UsageError
 
-VERBS = (segment, index, query, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
+VERBS = (segment, index, query, pairs, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
     add_completion=False,

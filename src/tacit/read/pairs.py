@@ -24,11 +24,11 @@ class Pair:
     label: int | None = None
 
 
-def read_pairs(path: str | Path, root: str | Path | None = None) -> list[Pair]:
+def read_pairs(path: str | Path, root: str | Path | None = None, *, must_exist: bool = True) -> list[Pair]:
     """The pairs that the CSV at `path` names, in its order; relative names are below `root`, or else below the CSV's folder.
 
     A first row that names no file is the header; columns a, b and label are then found by name, else the first two or three count.
-    Raises InputError naming the line: a row of another length, a label other than 0 or 1, images that are not there.
+    Raises InputError naming the line: a row of another length, a label other than 0 or 1, images that are not there (where they must exist).
     """
     path = Path(path)
     folder = path.parent if root is None else Path(root)
@@ -47,7 +47,7 @@ def read_pairs(path: str | Path, root: str | Path | None = None) -> list[Pair]:
         if not (len(cells) == width if width else len(cells) in (2, 3)):
             raise InputError(f"{path}, line {line}: {len(cells)} cells, expected {width or '2 or 3: a,b or a,b,label'}; correct this line")
         pair = Pair(folder / cells[at[0]], folder / cells[at[1]], _label(path, line, cells, at[2]))
-        missing += [(line, p) for p in (pair.a, pair.b) if not p.is_file()]
+        missing += [(line, p) for p in (pair.a, pair.b) if must_exist and not p.is_file()]
         pairs.append(pair)
     if missing:
         line, absent = missing[0]

@@ -5,7 +5,7 @@ find → look (read all, failures) → learn → keep → report; of several pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -19,9 +19,10 @@ from tacit.cases import Cases
 from tacit.config import build, chosen_settings
 from tacit.errors import OutputError, UsageError
 from tacit.learn.pretraining import METHODS, PRESETS, view_batches, views_of
-from tacit.learn.sources import Source, TilesConfig
+from tacit.learn.sources import TilesConfig
 from tacit.learn.workshop import Workshop
 from tacit.parts.processes import agreed, alike, here, is_first, size, together
+from tacit.parts.train import Batch
 from tacit.read.folder import named_files
 from tacit.report.track import Bar, Curves
 from tacit.run import Run, command_line, joined_run, open_run, plain
@@ -92,14 +93,18 @@ def pretrain(
             cases = _agreed_on(found, source, run)
             if not run.finished_before:
                 run.record |= {"seed": seed, "device": device, "threads": threads, "processes": size(), "uses_labels": False}
-                with agreed():
+                with agreed():  # what can be wrong with choices is said before thousands of pictures are read
+                    torch.manual_seed(1000 * seed + 7)
+                    network, views = METHODS[method](c), views_of(c)
                     chooser = Selection(select, root, c.size, _own(device)) if select and is_first() else None
                     if chooser:
                         chooser.begin(run)
                 with agreed():
                     learnt_from, counts = look(cases, tiles, mpp, run)
+                    batches = view_batches(learnt_from, views, c.train.batch, seed)
                 run.record |= {"images": counts["pictures"], "slides": counts["slides"], "tiles": counts["tiles"]}
-                network = _learn(method, c, learnt_from, run, seed, device, chooser, looks)
+                shop = Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv" if is_first() else None), run.say)
+                _learn(method, network, batches, len(learnt_from), shop, chooser, looks, run)
                 if is_first():
                     keep_model(run, method, network, seed, tiles)
                     write_report(run, learnt_from, c, tiles, settings, seed)
@@ -171,21 +176,16 @@ def _own(device: str) -> str:
     return f"cuda:{here()[0]}" if device == "cuda" and size() > 1 else device
 
 
-def _learn(method: str, c: Any, source: Source, run: Run, seed: int, device: str, chooser: Selection | None, looks: SelectConfig) -> Any:
-    torch.manual_seed(1000 * seed + 7)
-    with agreed():
-        network = METHODS[method](c)
-        batches = view_batches(source, views_of(c), c.train.batch, seed)
-    train = c.train
+def _learn(
+    method: str, network: Any, batches: Callable[[int], Batch], items: int, shop: Workshop, chooser: Selection | None, looks: SelectConfig, run: Run
+) -> None:
+    """Trains, and keeps what the last steps came to and which checkpoint labelled pairs chose. items: of an epoch."""
+    train = network.config.train
     if "steps" not in train.model_fields_set:  # an epoch is one pass over the pictures
-        train = train.model_copy(update={"steps": max(len(source) // train.batch, 1)})
-    curves = Curves(run.folder / "metrics.csv" if is_first() else None)
-    shop = Workshop(seed, device, run.folder / "checkpoints", curves, run.say)
-    shop.train(
-        method, network, batches, train, seed=seed, best_by=chooser.judge if chooser else None, every=looks.every or None, judged=f"pair accuracy ({MARK})"
-    )
-    stages = curves.stages().get(method, {})
-    run.record["last"] = {name: float(np.mean([v for _, v in stages[name][-5:]])) if name in stages else float("nan") for name in ("loss", "spread", "rank")}
+        train = train.model_copy(update={"steps": max(items // train.batch, 1)})
+    judge = chooser.judge if chooser else None
+    shop.train(method, network, batches, train, seed=shop.seed, best_by=judge, every=looks.every or None, judged=f"pair accuracy ({MARK})")
+    seen = shop.curves.stages().get(method, {})
+    run.record["last"] = {name: float(np.mean([v for _, v in seen[name][-5:]])) if name in seen else float("nan") for name in ("loss", "spread", "rank")}
     if chooser:
         chooser.keep(run, network, shop.chosen[method], train.steps)
-    return network
