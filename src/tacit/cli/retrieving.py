@@ -51,21 +51,24 @@ def index(
         raise UsageError("tacit index needs -o INDEX, the folder to append to")
     from tacit.use.index import index_images as run
 
-    done = run(
-        source,
-        out,
-        encoder=encoder,
-        model=model,
-        weights=weights,
-        mpp=mpp,
-        patients=patients,
-        tile_um=tile_um,
-        normalise=normalise,
-        precision=precision,
-        approximate=approximate,
-        device=device,
-        threads=threads,
-    )
+    try:
+        done = run(
+            source,
+            out,
+            encoder=encoder,
+            model=model,
+            weights=weights,
+            mpp=mpp,
+            patients=patients,
+            tile_um=tile_um,
+            normalise=normalise,
+            precision=precision,
+            approximate=approximate,
+            device=device,
+            threads=threads,
+        )
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("repeat the command to go on") from error
     if as_json:
         print(json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in vars(done).items()}, indent=1))
     else:
