@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tacit.cli.options import Device, Json, Overwrite, Seed, Threads
-from tacit.errors import SOME_FAILED, UsageError
+from tacit.errors import SOME_FAILED, Interrupted, UsageError
 
 SHOWN = ("rank", "distance", "label", "patient", "site", "path", "row", "col")
 
@@ -68,7 +68,7 @@ def index(
             threads=threads,
         )
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("repeat the command to go on") from error
+        raise Interrupted("interrupted; what was finished is saved, repeat the command to go on") from error
     if as_json:
         print(json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in vars(done).items()}, indent=1))
     else:

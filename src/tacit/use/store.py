@@ -34,7 +34,7 @@ FIXED = [
     ("mpp", pa.float64()),
 ]
 LEAST_APPROXIMATE, ROWS_A_CELL, LEAST_PROBED = 1000, 4000, 8  # rows, rows, cells
-MANY_PIECES = 64  # appends after which the pieces are joined into larger ones
+TIDY_EVERY, MANY_PIECES = 128, 64  # appends after which it is looked whether there are so many pieces that they should be joined into larger ones
 EXACT_ROWS = 1_000_000  # above it the approximate index is built and used
 STALE = timedelta(hours=1)  # versions that a reader may still hold are kept so long
 
@@ -69,6 +69,7 @@ class Store:
         self.folder, self.about, self._table = folder, about, table
         self._read: tuple[NDArray[np.int64], NDArray] | None = None
         self._last_id: int | None = None
+        self._appends = 0
         self._synced = _pieces(folder)
 
     @classmethod
@@ -185,6 +186,9 @@ class Store:
             self._last_id = first + rows.num_rows - 1
         self._to_disk()
         self._read = None
+        self._appends += 1
+        if self._appends % TIDY_EVERY == 0:
+            self.tidy()
 
     def fill(self, rows: pa.Table) -> None:
         """Replaces columns of all rows of the paths that `rows` names: a column path, and those that change."""
