@@ -45,9 +45,11 @@ def append(folder: str, index: str, ready: str) -> None:
     import lancedb  # noqa: F401
     import torch
 
+    from tacit.use import store
     from tacit.use.index import index_images
 
     torch.set_num_threads(1)
+    store.TIDY_EVERY, store.MANY_PIECES = 4, 8  # so that pieces are joined while it may be killed
     Path(ready).touch()
     index_images(folder, index, encoder="texture", tile_um=128, mpp=2.0, commit_rows=ROWS)
 

@@ -6,28 +6,48 @@ import contextlib
 import hashlib
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from typer.main import get_command
 
 import tacit
 from tacit.cli import app
+from tacit.config import build
 from tacit.errors import InputError, OutputError
 from tacit.learn.lung_unet import LungUnet
+from tacit.learn.simsiam import Simsiam
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
 from tacit.read.nifti import write_nifti
 from tacit.use.draw import draw_sheet
 from tacit.use.model import save_model
+from tacit.use.store import Store, vectors_of
 from test_lung import chest
 
 IN, SIDE = "made/images", "apart"  # inside the OUT that would be overwritten, and beside it
+
+
+def asked(source: str, out: Path, **options: Any) -> None:
+    """A query whose second argument is OUT, as every other verb's is."""
+    tacit.query(options.pop("index", "index"), source, out=out, **options)
+
+
+def mapped(source: str, out: Path, **options: Any) -> None:
+    """A map whose second argument is OUT."""
+    tacit.map_index(source, out=out, **options)
+
+
 READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.segment, IN, {}),
     (tacit.segment, f"{IN}/tissue_0000.png", {}),
@@ -62,6 +82,13 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.lungs, SIDE, {"learn": True, "masks": "linked masks"}),
     (tacit.lungs, SIDE, {"model": "made/tables/lungs"}),
     (tacit.lungs, SIDE, {"config": "made/tables/mine.toml"}),
+    (asked, IN, {}),
+    (asked, f"{IN}/tissue_0000.png", {}),
+    (asked, "list.csv", {}),
+    (asked, SIDE, {"index": "made/tables/index"}),
+    (asked, SIDE, {"patients": "made/tables/patients.csv"}),
+    (asked, SIDE, {"weights": "made/tables/encoder.safetensors"}),
+    (mapped, "made/tables/index", {}),
     (draw_sheet, "made/tables/mine.py", {}),
     (draw_sheet, "tissue", {"config": "made/tables/mine.toml"}),
 ]
@@ -90,6 +117,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"path": pictures}).to_csv(place / "list.csv", index=False)
     pd.DataFrame({"path": [p.name for p in pictures]}).to_csv(place / "made" / "images" / "list.csv", index=False)
     pd.DataFrame({"path": [place / "made" / "images" / "ct.nii.gz"]}).to_csv(place / "volumes.csv", index=False)
+    (tables / "patients.csv").write_text("name,patient\ntissue_0000,1\n")
+    tacit.index_images(pictures[0], place / "index", encoder="timm:resnet10t", weights=str(tables / "encoder.safetensors"))
+    shutil.copytree(place / "index", tables / "index")
     (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
     for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
         (place / folder).mkdir()
@@ -134,13 +164,43 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
     "lungs 'bad files' -o o --model made/tables/lungs",
     "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
+    "query index -o o -k 3 --exclude image --exclude slide --where 'row_id >= 0' --metric euclidean --search exact --mpp 0.5 --patients made/tables/patients.csv "
+    "--weights made/tables/encoder.safetensors --device auto --threads 2 'bad files'",
+    "query large -o o --search approximate --verify --model run 'bad files'",
+    "map large -o o --color path --umap --seed 3 --threads 2",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
 ]
-FREE = {"resume", "overwrite"}  # how OUT was found is no part of what was done
+FREE = {"resume", "overwrite", "as_json"}  # how OUT was found and how the answer is printed is no part of what was done
+
+
+@pytest.fixture(scope="module")
+def large(place: Path) -> Path:
+    """An index of a thousand rows with its approximate index, by the encoder of run/."""
+    network = Simsiam(build(Simsiam.Config, {"backbone": {"name": "resnet10t"}, "size": 32, "projection": 8, "bottleneck": 8}))
+    save_model(place / "run" / "model", "simsiam", network, {"images": 2}, "nothing learnt")
+    tacit.index_images(place / SIDE / "images" / "tissue_0000.png", place / "large", model=place / "run")
+    store, n = Store.open(place / "large"), 1000
+    vectors = np.random.default_rng(0).standard_normal(n * store.about.width).astype(np.float16)
+    names = [f"/gone/{i}.png" for i in range(n)]
+    columns = {"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vectors_of(store.about)), "path": names, "sha256": names, "tiles": [1] * n}
+    store.add(pa.table(columns))
+    store.build_approximate()
+    return place / "large"
+
+
+class NoUmap:
+    """Stands for umap-learn, whose compilation takes longer than all else here."""
+
+    n_neighbors, init = 15, ""
+
+    def __init__(self, **options: object) -> None: ...
+
+    def fit_transform(self, x: np.ndarray) -> np.ndarray:
+        return x[:, :2]
 
 
 @pytest.fixture
-def bad(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def bad(place: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the commands are typed; the threads that they ask for are given back."""
     monkeypatch.chdir(place)
     (place / "bad files").mkdir(exist_ok=True)
@@ -148,6 +208,7 @@ def bad(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (place / "bad files" / name).write_bytes(b"neither")
     (place / "my settings.toml").write_text("")
     (place / "mine.py").write_bytes((place / "made" / "tables" / "mine.py").read_bytes())
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=NoUmap))
     yield place
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

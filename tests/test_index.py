@@ -7,8 +7,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +294,8 @@ def test_listing_says_what_made_it_and_what_it_holds(folder: Path, index: Path) 
     assert said["files"][0] == {"path": str(folder / "0.png"), "slide": None, "patient": None, "site": None, "label": None, "rows": 1}
     shown = CliRunner().invoke(app, ["index", "--list", str(index)]).stdout
     assert said["weights_hash"] in shown and "8.png" in shown
+    told = json.loads(CliRunner().invoke(app, ["info", str(index), "--json"]).stdout)
+    assert (told["kind"], told["rows"], told["files"]) == ("index", 9, 9)
     for words in (["index", str(folder)], ["index", str(index), "--list", "-o", "x"], ["index", str(index), "--list", "--delete", "a"]):
         with pytest.raises(UsageError):
             CliRunner().invoke(app, words, catch_exceptions=False, standalone_mode=False)
@@ -338,6 +342,22 @@ def test_one_writer_at_a_time_and_readers_are_not_locked_out(folder: Path, index
             index_images(folder, index)
         assert Store.open(index).vectors().shape[0] == 9
     assert index_images(folder, index).there == 9
+
+
+def test_ctrl_c_ends_with_what_was_begun_and_says_how_to_go_on(tmp_path: Path) -> None:
+    for k in range(150):
+        draw(tmp_path / "in" / f"{k:03d}.png", k % 7, side=64)
+    words = [sys.executable, "-m", "tacit", "index", str(tmp_path / "in"), "-o", str(tmp_path / "i"), "--encoder", "texture"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not (tmp_path / "i" / ".lock").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.strip() == "tacit: interrupted; what was finished is saved, repeat the command to go on"
+    held = len(Store.open(tmp_path / "i")) if (tmp_path / "i" / "images.lance").exists() else 0
+    done = index_images(tmp_path / "in", tmp_path / "i", encoder="texture")
+    assert held < 150 and (done.there, done.rows, done.in_index) == (held, 150 - held, 150)
 
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@
     │   └── ReadError     4     one file could not be read (in a batch: a row of failures.csv, exit code 3)
     ├── MissingError      5   an optional package or a weight file is not there
     ├── StorageError      1   the disk is full or refuses to be written
-    └── TrainingError     1   learning stopped: the loss was not finite
+    ├── TrainingError     1   learning stopped: the loss was not finite
+    └── Interrupted       130 Ctrl-C, where the verb itself says how to go on
 
 Messages are one line: what came, what was expected, where, and what to do. 3 is no exception but a result: some items failed.
 130 is Ctrl-C, with the state saved.
@@ -62,3 +63,7 @@ class TrainingError(TacitError):
 
 SOME_FAILED = 3
 INTERRUPTED = 130
+
+
+class Interrupted(TacitError):
+    exit_code = INTERRUPTED

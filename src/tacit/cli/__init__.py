@@ -56,8 +56,8 @@ def run() -> NoReturn:
             raise KeyboardInterrupt
     except TacitError as error:
         _stop(error, error.exit_code, debug)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        print(f"tacit: interrupted; what was finished is saved, {str(error) or 'repeat the command with --resume'}", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort):
+        print("tacit: interrupted; what was finished is saved, repeat the command with --resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except MemoryError as error:
         _stop(error, 1, debug, "out of memory; use smaller images or a machine with more")

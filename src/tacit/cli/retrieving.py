@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tacit.cli.options import Device, Json, Overwrite, Seed, Threads
-from tacit.errors import SOME_FAILED, UsageError
+from tacit.errors import SOME_FAILED, Interrupted, UsageError
 
 SHOWN = ("rank", "distance", "label", "patient", "site", "path", "row", "col")
 
@@ -51,21 +51,24 @@ def index(
         raise UsageError("tacit index needs -o INDEX, the folder to append to")
     from tacit.use.index import index_images as run
 
-    done = run(
-        source,
-        out,
-        encoder=encoder,
-        model=model,
-        weights=weights,
-        mpp=mpp,
-        patients=patients,
-        tile_um=tile_um,
-        normalise=normalise,
-        precision=precision,
-        approximate=approximate,
-        device=device,
-        threads=threads,
-    )
+    try:
+        done = run(
+            source,
+            out,
+            encoder=encoder,
+            model=model,
+            weights=weights,
+            mpp=mpp,
+            patients=patients,
+            tile_um=tile_um,
+            normalise=normalise,
+            precision=precision,
+            approximate=approximate,
+            device=device,
+            threads=threads,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; what was finished is saved, repeat the command to go on") from error
     if as_json:
         print(json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in vars(done).items()}, indent=1))
     else:

@@ -77,13 +77,13 @@ def digest(values: Any, *arrays: bytes) -> str:
 
 def _taught(name: str, device: str, seed: int) -> Encoder:
     """One that needs no image of the user's: its weights come with Tacit, or are taught by drawings once."""
-    from tacit.use.taught import phantom_features, taught
+    from tacit.use.taught import deciding, phantom_features, taught
 
     network = taught(name, seed=seed)
     return Encoder(
         name=name,
         width=network.width,
-        weights_hash=digest([name, network.config.model_dump(mode="json")], *_bytes_of(network)),
+        weights_hash=digest([name, deciding(network.config)], *_bytes_of(network)),
         preprocessing={"um_per_px": network.config.um_per_px},
         embed=phantom_features(network, device) if name == "phantom" else lambda pictures: np.stack([network.features(p) for p in pictures]),
     )

@@ -64,15 +64,16 @@ class Append:
     _rows: list[tuple[Ready, Any]] = field(default_factory=list)  # with the vector
     _stale: dict[str, str] = field(default_factory=dict)  # path → its hash now, where rows of another content are left
     _unspaced: int = 0
+    _interrupt: HeldInterrupt = field(default_factory=HeldInterrupt)
     _committed: float = field(default_factory=time.monotonic)
 
     def run(self, items: list[Item], mpp: float | None) -> Store:
         """Appends the items. Raises InputError where none could be, KeyboardInterrupt after what was begun is written."""
         had, fills = _had(self.store, items), {}
-        with Bar("indexing") as bar, HeldInterrupt() as interrupt:
+        with Bar("indexing") as bar, self._interrupt:
             for number, item in enumerate(items):
                 bar.advance(number, len(items))
-                if interrupt.asked:
+                if self._interrupt.asked:
                     break
                 mine = had.get(str(item.path), {})
                 kind = self._take(item, mpp, mine)
@@ -87,8 +88,8 @@ class Append:
                 self.store.fill(_columns({"path": list(fills)}, list(fills.values())))
                 self.count["filled"] = len(fills)
             write_atomic(self.place / "failures.csv", as_csv(("file", "reason", "remedy"), self.failures))
-            if interrupt.asked:
-                raise KeyboardInterrupt("repeat the command to go on")
+            if self._interrupt.asked:
+                raise KeyboardInterrupt
         if self.store is None:
             raise InputError(f"none of the {len(items) or 'listed'} images could be indexed; the first: {self.failures[0][0]}: {self.failures[0][1]}")
         if self._unspaced and self.how.picture_um:
@@ -113,6 +114,8 @@ class Append:
         try:
             total, looks = looks_of(item, mpp, self.how, self._places(path, digest) if mine else frozenset())
             for look in looks:
+                if self._interrupt.asked:
+                    return ""
                 if isinstance(look, ReadError):
                     missed.append(look)
                     continue

@@ -19,6 +19,7 @@ from tacit.read.slide import open_slide
 from tacit.read.tree import kind_of
 from tacit.read.walk import is_run
 from tacit.run import PACKAGES, versions
+from tacit.use.index_upkeep import list_index
 
 NEEDED = [
     "torch",
@@ -57,6 +58,9 @@ def describe(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}/run.json is damaged ({error})") from error
         kept = ("command", "status", "images", "ok", "failed", "glands", "mpp", "mpp_source", "seed", "seconds", "warnings")
         return {"kind": "run", **{k: record[k] for k in kept if k in record}}
+    if path.is_dir() and (path / "images.lance").is_dir():
+        held = list_index(path)
+        return {"kind": "index", **held, "files": len(held["files"])}
     kind = kind_of(path) if path.is_file() else ""
     if kind in ("volume", "dicom", "slide"):
         return _DESCRIBE[kind](path)

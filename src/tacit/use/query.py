@@ -88,7 +88,8 @@ def query(
         raise UsageError(f"--verify measures the approximate index, but this search is exact ({len(store)} rows); ask with --search approximate")
     if where:
         store.count(where)  # understood before anything is read
-    encoder = own_encoder(store.about, prepare_device(device, threads), model, weights)
+    ready = prepare_device(device, threads)
+    encoder = own_encoder(store.about, ready, model, weights)
     sources = [images] if isinstance(images, (str, Path)) else list(images)
 
     def answered() -> QueryResult:
@@ -105,15 +106,16 @@ def query(
     command += " " + shlex.join(str(s) for s in sources)
     reads = chain([index, patients, model, weights], *(named_files(s) for s in sources))
     with open_run(out, command=command, settings={"query": {"index": str(index)} | options}, reads=reads, overwrite=overwrite) as run:
+        run.record |= {"device": ready, "threads": threads, "encoder": store.about.encoder, "weights_hash": store.about.weights_hash, "rows": len(store)}
         result = answered()
-        _keep(run, store, result, command)
+        _keep(run, store, result)
     return result
 
 
-def _keep(run: Run, store: Store, result: QueryResult, command: str) -> None:
+def _keep(run: Run, store: Store, result: QueryResult) -> None:
     for file, reason, remedy in result.failures:
         run.fail(file, ReadError(file, reason, remedy))
-    run.record |= {"images": len(result.answers), "encoder": store.about.encoder, "weights_hash": store.about.weights_hash, "rows": len(store)}
+    run.record["images"] = len(result.answers)
     write_report(run, store, result.answers, result.warnings, result.metric, result.recall)
 
 

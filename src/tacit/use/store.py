@@ -33,8 +33,8 @@ FIXED = [
     *((name, pa.int64()) for name in ("row_id", "row", "col", "side_px", "tiles")),
     ("mpp", pa.float64()),
 ]
-LEAST_APPROXIMATE = 1000  # rows
-MANY_PIECES = 64  # appends after which the pieces are joined into larger ones
+LEAST_APPROXIMATE, ROWS_A_CELL, LEAST_PROBED = 1000, 4000, 8  # rows, rows, cells
+TIDY_EVERY, MANY_PIECES = 128, 64  # appends after which it is looked whether there are so many pieces that they should be joined into larger ones
 EXACT_ROWS = 1_000_000  # above it the approximate index is built and used
 STALE = timedelta(hours=1)  # versions that a reader may still hold are kept so long
 
@@ -69,6 +69,7 @@ class Store:
         self.folder, self.about, self._table = folder, about, table
         self._read: tuple[NDArray[np.int64], NDArray] | None = None
         self._last_id: int | None = None
+        self._appends = 0
         self._synced = _pieces(folder)
 
     @classmethod
@@ -156,18 +157,21 @@ class Store:
             return any("vector" in index.columns for index in self._table.list_indices())
 
     def build_approximate(self) -> None:
-        """Builds LanceDB's approximate index for cosine: cells of about a thousand rows, each vector as codes of 8 numbers a byte."""
+        """Builds LanceDB's approximate index for cosine: cells of ROWS_A_CELL rows, in them each vector as a byte for every 8 numbers."""
+        from lancedb.index import IvfPq
+
         rows, width = len(self), self.about.width
         if rows < LEAST_APPROXIMATE:
             raise UsageError(f"--approximate: the index holds {rows} rows, at least {LEAST_APPROXIMATE} are needed; exact search is fast there")
         codes = next(width // n for n in (8, 4, 2, 1) if width % n == 0)
         with _told(self.folder):
-            self._table.create_index(metric="cosine", index_type="IVF_PQ", num_partitions=max(rows // 1000, 1), num_sub_vectors=codes, replace=True)
+            kind = IvfPq(distance_type="cosine", num_partitions=_cells(rows), num_sub_vectors=codes)
+            self._table.create_index("vector", config=kind, replace=True)
         self._to_disk()
 
     def approximately(self, vector: NDArray, k: int, where: str | None, probed: float, refined: int) -> pa.Table:
         """row_id and vector of about the k nearest rows, by the approximate index; rows added since it was built are looked at one by one."""
-        cells = max(round(max(len(self) // 1000, 1) * probed), 8)
+        cells = max(round(_cells(len(self)) * probed), LEAST_PROBED)
         with _told(self.folder, where):
             query = self._table.search(vector.astype(np.float32)).distance_type("cosine").nprobes(cells).refine_factor(refined).limit(k)
             return (query.where(where, prefilter=True) if where else query).select(["row_id", "vector"]).to_arrow()
@@ -182,6 +186,9 @@ class Store:
             self._last_id = first + rows.num_rows - 1
         self._to_disk()
         self._read = None
+        self._appends += 1
+        if self._appends % TIDY_EVERY == 0:
+            self.tidy()
 
     def fill(self, rows: pa.Table) -> None:
         """Replaces columns of all rows of the paths that `rows` names: a column path, and those that change."""
@@ -272,7 +279,12 @@ def holds_table(folder: Path) -> bool:
     return any((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
 
 
+def _cells(rows: int) -> int:
+    return max(rows // ROWS_A_CELL, 1)
+
+
 def _connect(folder: Path) -> Any:
+    os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings of small tables and empty cells are no news to a user
     import lancedb
 
     return lancedb.connect(str(folder))

@@ -41,7 +41,15 @@ def taught(name: str, config: Config | None = None, seed: int = 0) -> Any:
 
 def weights_file(name: str, config: Config, seed: int) -> str:
     """The name that belongs to a network's settings and seed."""
-    return f"{name}-{digest([config.model_dump(mode='json'), seed])}.safetensors"
+    return f"{name}-{digest([deciding(config), seed])}.safetensors"
+
+
+def deciding(config: Config) -> dict[str, Any]:
+    """The settings that decide an encoder's weights, as plain values: how often a loss is logged does not."""
+    values = config.model_dump(mode="json")
+    if "train" in values:
+        values["train"].pop("log_every", None)
+    return values
 
 
 def cache_folder() -> Path:
