@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,8 +76,10 @@ def score(features: NDArray[np.float64], kind: NDArray, patient: NDArray, size: 
         by_split.append(answers(p, c, i, j, kind[i] == kind[j], number, promised=size == SIZES[-1]))
     rng = np.random.default_rng([SEED, 3])
     weights = [np.ones(len(names)), *(np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)).astype(float) for _ in range(DRAWS))]
-    drawn = [np.nanmean([[s(w) for s in split] for split in by_split], axis=0) for w in weights]
-    low, high = np.nanquantile(drawn[1:], (0.025, 0.975), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # figures that this number of pairs does not have are nan throughout
+        drawn = [np.nanmean([[s(w) for s in split] for split in by_split], axis=0) for w in weights]
+        low, high = np.nanquantile(drawn[1:], (0.025, 0.975), axis=0)
     found = zip(FIGURES, drawn[0], low, high, strict=True)
     return {name: {"value": round(float(v), 4), "interval": [round(float(x), 4), round(float(y), 4)]} for name, v, x, y in found if np.isfinite(v)}
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tacit.errors import ReadError, UsageError
@@ -47,7 +48,7 @@ def save_threshold(folder: Path, threshold: Threshold, encoder: Encoder) -> None
         **threshold.about,
     }
     if m is not None:
-        save_tensors(folder / METRIC, {name: torch.from_numpy(value) for name, value in asdict(m).items()})
+        save_tensors(folder / METRIC, {name: torch.from_numpy(np.asarray(value, np.float64)) for name, value in asdict(m).items()})
         record["metric_file"] = {"name": METRIC, "sha256": sha256(folder / METRIC)}
     write_atomic(folder / FILE, json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n")
 
@@ -103,8 +104,8 @@ def _load_metric(path: Path, metric_file: dict[str, str] | None, encoder: Encode
         raise UsageError(f"--threshold {path} needs the {METRIC} that was written beside it; copy both files, or calibrate again")
     try:
         tensors, _ = load_tensors(place)
-        metric = PairMetric(**{name: tensor.numpy() for name, tensor in tensors.items()})
-    except (ReadError, TypeError) as error:
+        metric = PairMetric(tensors["mean"].numpy(), tensors["white"].numpy(), tensors["kept"].numpy(), float(tensors["raw"]))
+    except (ReadError, KeyError) as error:
         raise UsageError(f"{place} holds no metric ({error}); calibrate again") from error
     if metric.mean.shape != (encoder.width,):
         raise UsageError(f"{place} is for {len(metric.mean)} features, {encoder.name} has {encoder.width}; calibrate again")
