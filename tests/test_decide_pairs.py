@@ -48,7 +48,9 @@ def write(path: Path, pairs: list[tuple[int, int]], labels: bool = True) -> Path
 @pytest.fixture(scope="module")
 def done(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("done") / "out"
-    return out, tacit.decide_pairs(place / "asked.csv", out, calibrate=place / "labelled.csv", root=place / "images", patients=place / "patients.csv", **TEXTURE)
+    return out, tacit.decide_pairs(
+        place / "asked.csv", out, calibrate=place / "labelled.csv", root=place / "images", patients=place / "patients.csv", **TEXTURE
+    )
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -76,7 +78,9 @@ def test_everything_that_is_known_of_the_threshold_is_written(done: tuple[Path, 
     assert record["threshold_distance"] == result.threshold and record["threshold_cosine"] == pytest.approx(1 - result.threshold / 2)
     assert record["uses_labels"] is True and record["intervals_over"] == "patients" and record["groups"] == 6
     assert set(record["figures"]) == {"auc", "equal_error", "accuracy", "false_same", "false_different", "share_sure", "accuracy_sure", "always_one_answer"}
-    assert record["figures"]["always_one_answer"]["value"] == pytest.approx(max(record["pairs"]["same"], record["pairs"]["different"]) / record["pairs"]["labelled"])
+    assert record["figures"]["always_one_answer"]["value"] == pytest.approx(
+        max(record["pairs"]["same"], record["pairs"]["different"]) / record["pairs"]["labelled"]
+    )
     assert record["curve"][0]["pairs"] == 10 < record["pairs"]["taught"] < record["pairs"]["scored"] == record["pairs"]["labelled"]
     page = (out / "report.html").read_text()
     for words in ("Threshold against accuracy", "Most alike", "Least sure", "Against the number of pairs", "one answer for all"):
@@ -151,7 +155,8 @@ def test_labels_of_the_list_itself_only_judge(place: Path, tmp_path: Path) -> No
     write(plain, pairs, labels=False)
     turned.write_text((place / "asked.csv").read_text().replace(",1\n", ",x\n").replace(",0\n", ",1\n").replace(",x\n", ",0\n"))
     found = [
-        tacit.decide_pairs(path, tmp_path / path.stem, calibrate=place / "labelled.csv", root=place / "images", **TEXTURE) for path in (plain, turned, place / "asked.csv")
+        tacit.decide_pairs(path, tmp_path / path.stem, calibrate=place / "labelled.csv", root=place / "images", **TEXTURE)
+        for path in (plain, turned, place / "asked.csv")
     ]
     assert found[0].answers == found[1].answers == found[2].answers
     assert found[0].worth is None and found[1].worth["accuracy"] == pytest.approx(1 - found[2].worth["accuracy"])
@@ -163,14 +168,28 @@ def test_an_image_that_cannot_be_used_leaves_its_pairs_undecided(place: Path, tm
     (place / "images" / "broken.png").write_bytes(b"\x89PNG and no more")
     (place / "images" / "tiny.png").write_bytes(png(np.zeros((4, 4, 3), np.uint8)))
     (place / "some.csv").write_text("00.png,01.png\n00.png,nowhere.png\nbroken.png,02.png\ntiny.png,03.png\n03.png,05.png\n")
-    words = ["pairs", str(place / "some.csv"), "-o", str(tmp_path / "o"), "--root", str(place / "images"), "--encoder", "texture", "--threshold", "0.1", "--json"]
+    words = [
+        "pairs",
+        str(place / "some.csv"),
+        "-o",
+        str(tmp_path / "o"),
+        "--root",
+        str(place / "images"),
+        "--encoder",
+        "texture",
+        "--threshold",
+        "0.1",
+        "--json",
+    ]
     ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 3
     said = json.loads(ran.stdout)
     assert (said["failed"], said["undecided"]) == (3, 3)
     assert [r["decision"] is None for r in said["pairs"]] == [False, True, True, True, False]
     reasons = {Path(r["file"]).name: r["reason"] for r in rows(tmp_path / "o" / "failures.csv")}
-    assert reasons["nowhere.png"] == "there is no such image" and "too small" in reasons["tiny.png"] and set(reasons) == {"nowhere.png", "tiny.png", "broken.png"}
+    assert (
+        reasons["nowhere.png"] == "there is no such image" and "too small" in reasons["tiny.png"] and set(reasons) == {"nowhere.png", "tiny.png", "broken.png"}
+    )
     assert [r["label"] == "" for r in rows(tmp_path / "o" / "submission.csv")] == [False, True, True, True, False]
     (place / "none.csv").write_text("nowhere.png,00.png\n")
     with pytest.raises(InputError, match="no pair has two images that can be used"):
@@ -191,7 +210,18 @@ def test_an_image_that_cannot_be_used_leaves_its_pairs_undecided(place: Path, tm
 )
 def test_a_labelled_list_that_cannot_teach_is_refused_before_anything_is_written(place: Path, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
-    words = ["pairs", str(place / "asked.csv"), "-o", str(tmp_path / "o"), "--root", str(place / "images"), "--encoder", "texture", "--calibrate", str(tmp_path / "bad.csv")]
+    words = [
+        "pairs",
+        str(place / "asked.csv"),
+        "-o",
+        str(tmp_path / "o"),
+        "--root",
+        str(place / "images"),
+        "--encoder",
+        "texture",
+        "--calibrate",
+        str(tmp_path / "bad.csv"),
+    ]
     ran = CliRunner().invoke(app, words)
     assert isinstance(ran.exception, UsageError) and ran.exception.exit_code == 2
     assert said in str(ran.exception) and not (tmp_path / "o").exists()

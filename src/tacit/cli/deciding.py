@@ -68,7 +68,9 @@ def pairs(
         return
     said = [row["decision"] for row in result.answers]
     sure = sum(row["sure"] == "yes" for row in result.answers)
-    print(f"{said.count('same')} same, {said.count('different')} different, {sure} of them sure; same is a distance up to {result.threshold:.4f} ({result.how})")
+    print(
+        f"{said.count('same')} same, {said.count('different')} different, {sure} of them sure; same is a distance up to {result.threshold:.4f} ({result.how})"
+    )
     if result.undecided:
         print(f"{result.undecided} pairs have no answer: an image of theirs could not be used")
     if result.figures:
