@@ -4,7 +4,8 @@
 
 GlaS patches (query_patches.py) at two scales, two questions: gland or stroma, benign or malignant gland. Patients are split in two halves, both kinds in at least
 two patients of each; pairs of the first half calibrate, as `tacit pairs --calibrate --patients` does, pairs of the second are scored. Pairs are
-always of two patients. "views": the threshold from no label, two views of an image against two images. Mean over the splits; interval: bootstrap over patients, each draw the same for every split and every row.
+always of two patients. "views": the threshold from no label, two views of an image against two images. Mean over the splits; interval: bootstrap
+over patients, each draw the same for every split and every row.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tacit.learn.pair_decision import Decision
 from tacit.learn.pair_metric import distances, vectors
 from tacit.report.pair_score import area
 from tacit.use.encoder import DEFAULT_ENCODER, find_encoder
+from tacit.use.pair_calibrate import pairs_of_views
 from tacit.use.pair_images import two_views
 
 ENCODERS = tuple(dict.fromkeys((DEFAULT_ENCODER, "texture")))
