@@ -7,6 +7,8 @@
     tacit.segment("new", out="out2", model="out")           # applies what was learnt
     tacit.evaluate("out/masks", "truth")["figures"]["miou"]
     tacit.audit("messy folder", out="looked")               # what is in it, what is wrong with it, a clean manifest
+    tacit.index_images("folder", "index")                   # what `tacit query` asks
+    tacit.query("index", ["a.png"]).answers                 # the ten most alike
     tacit.lungs("ct", out="lungs")                          # masks and litres
 
 Research use only, not a medical device.
@@ -30,10 +32,13 @@ _WHERE = {
     "evaluate": "tacit.use.evaluate",
     "find_cases": "tacit.read.folder",
     "find_lungs": "tacit.prepare.lung",
+    "index_images": "tacit.use.index",
     "lungs": "tacit.use.lungs",
+    "map_index": "tacit.use.map",
     "open_slide": "tacit.read.slide",
     "pretrain": "tacit.use.pretrain",
     "prepare_images": "tacit.use.prepare",  # `tacit prepare`; the bare name is the package of the steps
+    "query": "tacit.use.query",
     "read_picture": "tacit.read.picture",
     "read_volume": "tacit.read.nifti",
     "segment": "tacit.use.segment",

@@ -12,11 +12,12 @@ import typer
 from tacit.cli.deciding import pairs
 from tacit.cli.learning import lungs, pretrain, segment
 from tacit.cli.ordering import audit, prepare
+from tacit.cli.retrieving import index, map, query
 from tacit.cli.scoring import compare, evaluate
 from tacit.cli.small import doctor, info, phantom
 from tacit.errors import INTERRUPTED, TacitError, UsageError
 
-VERBS = (segment, evaluate, compare, pretrain, pairs, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
+VERBS = (segment, index, query, pairs, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
     add_completion=False,
@@ -55,8 +56,8 @@ def run() -> NoReturn:
             raise KeyboardInterrupt
     except TacitError as error:
         _stop(error, error.exit_code, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        print("tacit: interrupted; what was finished is saved, repeat the command with --resume", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        print(f"tacit: interrupted; what was finished is saved, {str(error) or 'repeat the command with --resume'}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except MemoryError as error:
         _stop(error, 1, debug, "out of memory; use smaller images or a machine with more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,32 +14,54 @@ from tacit.errors import SOME_FAILED
 
 
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks.")],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names.")],
-    task: Annotated[str, typer.Option(help="segment.")] = "segment",
+    predicted: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks; for --task query an INDEX.")],
+    truth: Annotated[Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names.")] = None,
+    task: Annotated[str, typer.Option(help="segment or query.")] = "segment",
+    label: Annotated[str, typer.Option(help="For query: the column of the index that holds the classes.")] = "label",
+    k: Annotated[int, typer.Option("-k", "--k", help="For query: how many of the most alike count.")] = 10,
+    include_same_patient: Annotated[bool, typer.Option("--include-same-patient", help="For query: leave out only the same image.")] = False,
+    metric: Annotated[str, typer.Option(help="For query: cosine or euclidean.")] = "cosine",
     as_json: Json = False,
 ) -> None:
-    """Score masks against truth: mIoU, Dice, the GlaS contest's object figures, with intervals over patients."""
+    """Score masks against truth (mIoU, Dice, the GlaS contest's object figures), or an index by its labels; with intervals over patients."""
     from tacit.use.evaluate import evaluate as run
 
-    result = run(predicted, truth, task=task)
+    result = run(predicted, truth, task=task, label=label, k=k, include_same_patient=include_same_patient, metric=metric)
     if as_json:
         print(json.dumps(result, indent=1))
+    elif task == "query":
+        _print_query(result)
     else:
-        print(f"{result['images']} images, 95% intervals over {result['over']}")
-        for name, value in result["figures"].items():
-            low_high = result["interval"].get(name)
-            print(f"  {name:<30} {value:.3f}" + (f"   [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""))
-        for label, values in result["by_class"].items():
-            print(f"  {label:<30} miou {values['miou']:.3f}   object_f1 {values['object_f1']:.3f}   ({values['images']} images)")
-        if result["truth_without_mask"]:
-            print(f"  {result['truth_without_mask']} true masks have no prediction and do not count", file=sys.stderr)
-        for name in result["missing"]:
-            print(f"  no truth for {name}", file=sys.stderr)
-        for row in result["failures"]:
-            print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
-    if result["failures"] or result["missing"]:
+        _print_segment(result)
+    if result.get("failures") or result.get("missing"):
         raise typer.Exit(SOME_FAILED)
+
+
+def _print_segment(result: dict[str, Any]) -> None:
+    print(f"{result['images']} images, 95% intervals over {result['over']}")
+    for name, value in result["figures"].items():
+        low_high = result["interval"].get(name)
+        print(f"  {name:<30} {value:.3f}" + (f"   [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""))
+    for label, values in result["by_class"].items():
+        print(f"  {label:<30} miou {values['miou']:.3f}   object_f1 {values['object_f1']:.3f}   ({values['images']} images)")
+    if result["truth_without_mask"]:
+        print(f"  {result['truth_without_mask']} true masks have no prediction and do not count", file=sys.stderr)
+    for name in result["missing"]:
+        print(f"  no truth for {name}", file=sys.stderr)
+    for row in result["failures"]:
+        print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
+
+
+def _print_query(result: dict[str, Any]) -> None:
+    classes = ", ".join(f"{name} {count}" for name, count in result["classes"].items())
+    print(f"{result['queries']} queries by {result['label']} ({classes}), the same {result['excluded']} left out, 95% intervals over {result['over']}")
+    for name, value in result["figures"].items():
+        low, high = result["interval"][name]
+        by_chance = result["chance"].get(name)
+        print(f"  {name:<30} {value:.3f}   [{low:.3f}, {high:.3f}]" + (f"   by chance {by_chance:.3f}" if by_chance is not None else ""))
+    print(f"  {'commonest class':<30} {result['commonest_class']:.3f}")
+    for line in result["warnings"]:
+        print(f"  {line}", file=sys.stderr)
 
 
 def compare(

@@ -70,6 +70,15 @@ def read_facts(path: Path) -> dict[str, Facts]:
     return found
 
 
+def text_columns(path: Path) -> dict[str, type]:
+    """The columns of a CSV that are names even where they look like numbers: patient 007 is not patient 7."""
+    import pandas as pd
+
+    names = pd.read_csv(path, nrows=0).columns
+    words = {*TEXTS, *(word for known in KNOWN.values() for word in known)}
+    return {name: str for name in names if words & set(plain_name(name).split("_"))}
+
+
 def plain_name(name: object) -> str:
     """A column's name as SQL takes it without quotes.
 

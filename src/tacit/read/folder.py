@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tacit.cases import Cases
 from tacit.errors import InputError, ReadError
+from tacit.read.facts import text_columns
 from tacit.read.picture import SUFFIXES
 from tacit.read.slide import is_slide
 from tacit.read.walk import is_printable, is_run, walk
@@ -139,7 +140,7 @@ def read_list(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, dtype=text_columns(path))
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"the list {path} cannot be read: {str(error).splitlines()[0]}") from error
     column = next((c for c in ("path", "wsi", "file", "image") if c in table.columns), None)

@@ -17,19 +17,38 @@ from tacit.read.picture import SUFFIXES
 from tacit.read.walk import is_run
 from tacit.report.score import Tally, figures, interval, tally
 from tacit.report.track import Bar
+from tacit.use.evaluate_query import evaluate_query
 
 HEADLINE = ("miou", "dice_pooled", "object_f1", "object_dice")
 
 
-def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment", objects: bool = True, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Scores a folder of label maps against a folder of true ones, matched by name.
+def evaluate(
+    predicted: str | Path,
+    truth: str | Path | None = None,
+    *,
+    task: str = "segment",
+    objects: bool = True,
+    label: str = "label",
+    k: int = 10,
+    include_same_patient: bool = False,
+    metric: str = "cosine",
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores a folder of label maps against a folder of true ones, matched by name; with task="query" an index, see `evaluate_query`.
 
     Gives {"task", "images", "figures", "interval", "by_class", "by_patient", "missing", "failures", "over"}; intervals are
     95% over patients where a `Grade.csv` names them, else over images. Truth of another size is a failure, never resized.
     When `predicted` is the masks folder of a run, the result is also kept in the run's tables/scores.json.
     """
+    if task == "query":
+        if truth is not None:
+            raise UsageError(f"--task query takes an index alone, whose column --label is the truth; {truth} is one too many")
+        return evaluate_query(predicted, label=label, k=k, include_same_patient=include_same_patient, metric=metric, draws=draws, seed=seed)
     if task != "segment":
-        raise UsageError(f"--task {task!r} is unknown here; known: segment")
+        raise UsageError(f"--task {task!r} is unknown here; known: segment, query")
+    if truth is None:
+        raise UsageError("tacit evaluate MASKS needs TRUTH, the folder of true masks; of an index: tacit evaluate INDEX --task query")
     folder = Path(predicted)
     if is_run(folder):
         folder = folder / "masks"
@@ -46,8 +65,8 @@ def evaluate(predicted: str | Path, truth: str | Path, *, task: str = "segment",
         for index, (name, path) in enumerate(true.items()):
             try:
                 found = tally(*_pair(masks[name], path), objects=objects)
-                patient, label = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
-                rows.append({"name": name, "patient": patient, "label": label, "tally": found})
+                patient, grade = (known["patient"].get(name), known["label"].get(name)) if known is not None else (None, None)
+                rows.append({"name": name, "patient": patient, "label": grade, "tally": found})
             except ReadError as error:
                 failures.append({"file": str(error.path), "reason": error.reason, "remedy": error.remedy})
             bar.advance(index + 1, len(true))

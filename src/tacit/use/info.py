@@ -34,6 +34,7 @@ NEEDED = [
     "sklearn",
     "shapely",
     "safetensors",
+    "lancedb",
     "pydicom",
     "gdcm",
     "nibabel",

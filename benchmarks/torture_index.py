@@ -1,0 +1,127 @@
+"""Kills `tacit index` again and again, runs it anew, and wants every row once, with the vectors of an unbroken index, and none lost that was reported.
+
+python benchmarks/torture_index.py [KILLS]      writes benchmarks/results/torture_index.json
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from provenance import stamp
+from tacit.phantom import tissue
+from tacit.report.picture import png
+from tacit.use.store import Store, holds_table
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / "benchmarks" / "work" / "torture-index"
+ROWS = 3  # a commit, so that most kills fall near one
+PROCESSES = multiprocessing.get_context("forkserver")  # forked from a process that has read most modules, but opened no index
+PROCESSES.set_forkserver_preload(["torch", "tacit.use.index", "tacit.use.taught", "tacit.learn.texture"])
+
+
+def make(folder: Path, pictures: int = 40, side: int = 640) -> Path:
+    """Small pictures, and one slide that gives twenty-five tiles."""
+    folder.mkdir(parents=True)
+    for k in range(pictures):
+        (folder / f"{k:03d}.png").write_bytes(png(tissue.draw(np.random.default_rng(k), (64, 64), 2.0).picture))
+    slide = tissue.draw(np.random.default_rng(99), (side, side), 1.0).picture
+    tifffile.imwrite(folder / "slide.svs", slide, tile=(128, 128), photometric="rgb", metadata=None, resolution=(1e4, 1e4), resolutionunit="CENTIMETER")
+    return folder
+
+
+def append(folder: str, index: str, ready: str) -> None:
+    """What is killed: the append itself, in a process of its own. `ready` is made when its modules are read."""
+    import lancedb  # noqa: F401
+    import torch
+
+    from tacit.use.index import index_images
+
+    torch.set_num_threads(1)
+    Path(ready).touch()
+    index_images(folder, index, encoder="texture", tile_um=128, mpp=2.0, commit_rows=ROWS)
+
+
+def started(folder: Path, index: Path) -> Any:
+    """A process that is about to append."""
+    ready = index.with_name(f"{index.name}.ready")
+    ready.unlink(missing_ok=True)
+    process = PROCESSES.Process(target=append, args=(str(folder), str(index), str(ready)))
+    process.start()
+    while not ready.exists() and process.is_alive():
+        time.sleep(0.005)
+    return process
+
+
+def reported(index: Path) -> int:
+    """Rows that the log says are written."""
+    log = index / "log.txt"
+    return sum(int(n) for n in re.findall(r"written: (\d+) rows", log.read_text())) if log.exists() else 0
+
+
+def rows(index: Path) -> dict[tuple, bytes]:
+    """(path, hash, row, column) → the bytes of its vector. Raises ValueError where a row is there twice."""
+    store = Store.open(index)
+    table = store.read(["path", "sha256", "row", "col"]).to_pylist()
+    found = {tuple(row.values()): vector.tobytes() for row, vector in zip(table, store.vectors(), strict=True)}
+    if len(found) < len(table):
+        raise ValueError(f"{len(table) - len(found)} rows are there twice")
+    return found
+
+
+def killed(folder: Path, index: Path, draw: random.Random, whole: float) -> bool:
+    """One append that is killed after up to `whole` seconds; whether it had come to its end before. Raises ValueError where what was reported is lost."""
+    process = started(folder, index)
+    process.join(draw.uniform(0.0, whole))
+    finished = process.exitcode == 0
+    process.kill()
+    process.join()
+    said = reported(index)
+    held = len(rows(index)) if holds_table(index) else 0
+    if held < said:
+        raise ValueError(f"{said} rows were reported as written, {held} are there")
+    return finished
+
+
+def unbroken(folder: Path, index: Path) -> tuple[dict[tuple, bytes], float]:
+    """The rows of an append that nobody killed, and its seconds."""
+    process, clock = started(folder, index), time.monotonic()
+    process.join()
+    return rows(index), time.monotonic() - clock
+
+
+def main(kills: int) -> None:
+    shutil.rmtree(WORK, ignore_errors=True)
+    folder = make(WORK / "images")
+    unbroken(folder, WORK / "warm")
+    whole, seconds = unbroken(folder, WORK / "whole")
+    draw, done, built, wrong = random.Random(0), 0, 0, []
+    while done < kills:
+        index = WORK / f"broken-{built}"
+        built += 1
+        try:
+            while done < kills and not killed(folder, index, draw, 0.6 * seconds):
+                done += 1
+            unbroken(folder, index)
+            if rows(index) != whole:
+                wrong.append(f"{index.name}: other rows than an unbroken index")
+        except ValueError as error:
+            wrong.append(f"{index.name}: {error}")
+        print(f"{done} kills, {built} indexes, {len(wrong)} wrong", flush=True)
+    result = {"kills": done, "indexes": built, "rows": len(whole), "wrong": wrong, "unbroken_seconds": round(seconds, 2), **stamp(0)}
+    (ROOT / "benchmarks" / "results" / "torture_index.json").write_text(json.dumps(result, indent=1) + "\n")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
