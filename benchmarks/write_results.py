@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from write_pairs import pairs
 from write_query import queries
 from write_speed import order, speed
 
@@ -104,7 +105,7 @@ def written() -> str:
         + extra("scale.json", scale)
         + extra("torture.json", torture)
     )
-    text += queries(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += queries(RESULTS) + extra("pairs.json", pairs) + order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

@@ -20,11 +20,15 @@ import tacit
 from tacit.cli import app
 from tacit.errors import InputError, OutputError
 from tacit.learn.lung_unet import LungUnet
+from tacit.learn.pair_decision import Decision
+from tacit.learn.simclr import Simclr, SimclrConfig
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
 from tacit.read.nifti import write_nifti
 from tacit.use.draw import draw_sheet
+from tacit.use.encoder import find_encoder
 from tacit.use.model import save_model
+from tacit.use.pair_threshold import Threshold, save_threshold
 from test_lung import chest
 
 IN, SIDE = "made/images", "apart"  # inside the OUT that would be overwritten, and beside it
@@ -62,6 +66,14 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.lungs, SIDE, {"learn": True, "masks": "linked masks"}),
     (tacit.lungs, SIDE, {"model": "made/tables/lungs"}),
     (tacit.lungs, SIDE, {"config": "made/tables/mine.toml"}),
+    (tacit.decide_pairs, "made/tables/pairs.csv", {"encoder": "texture"}),
+    (tacit.decide_pairs, "pairs.csv", {"encoder": "texture"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "calibrate": "made/tables/labelled.csv"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "threshold": "made/tables/threshold.json"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "patients": "made/tables/patients.csv"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "config": "made/tables/mine.toml"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"model": "made/tables/pretrained"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
     (draw_sheet, "made/tables/mine.py", {}),
     (draw_sheet, "tissue", {"config": "made/tables/mine.toml"}),
 ]
@@ -90,12 +102,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"path": pictures}).to_csv(place / "list.csv", index=False)
     pd.DataFrame({"path": [p.name for p in pictures]}).to_csv(place / "made" / "images" / "list.csv", index=False)
     pd.DataFrame({"path": [place / "made" / "images" / "ct.nii.gz"]}).to_csv(place / "volumes.csv", index=False)
+    keep_lists_of_pairs(place)
     (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
     for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
         (place / folder).mkdir()
         for file in files:
             (place / folder / file.name).symlink_to(file)
     return place
+
+
+def keep_lists_of_pairs(place: Path) -> None:
+    """Lists that lie in made/tables, beside made/, and in apart/, with what else `tacit pairs` reads."""
+    tables = place / "made" / "tables"
+    for list_, folder in ((tables / "pairs.csv", place / SIDE), (place / "pairs.csv", place / "made"), (place / SIDE / "pairs.csv", place / SIDE)):
+        list_.write_text(f"{folder}/images/tissue_0000.png,{folder}/images/tissue_0001.png\n")
+    end = f"{place / SIDE}/images/tissue_0000.png,{place / SIDE}/images/tissue_0001.png"
+    (tables / "labelled.csv").write_text(f"{end},1\n{end},0\n" * 6)
+    (tables / "patients.csv").write_text("image,patient\ntissue_0000,p\na.png,p\n")
+    save_threshold(tables, Threshold(Decision(0.5), "given"), find_encoder("texture"))
+    save_model(tables / "pretrained" / "model", "simclr", Simclr(SimclrConfig(backbone=BackboneConfig(name="resnet10t"))), {"images": 2}, "drawn")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -134,9 +159,11 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
     "lungs 'bad files' -o o --model made/tables/lungs",
     "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
+    f"pairs 'bad pairs.csv' -o o --encoder timm:resnet10t --weights made/tables/encoder.safetensors --calibrate 'bad labelled.csv' --metric raw --root 'bad files' {LEARNING} --set folds=7",
+    "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
 ]
-FREE = {"resume", "overwrite"}  # how OUT was found is no part of what was done
+FREE = {"resume", "overwrite", "as_json"}  # how OUT was found, and how the answers are printed, is no part of what was done
 
 
 @pytest.fixture
@@ -146,6 +173,8 @@ def bad(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (place / "bad files").mkdir(exist_ok=True)
     for name in ("a.png", "b.nii.gz"):
         (place / "bad files" / name).write_bytes(b"neither")
+    (place / "bad pairs.csv").write_text("a.png,b.nii.gz\n")
+    (place / "bad labelled.csv").write_text("a.png,b.nii.gz,1\na.png,b.nii.gz,0\n" * 5)
     (place / "my settings.toml").write_text("")
     (place / "mine.py").write_bytes((place / "made" / "tables" / "mine.py").read_bytes())
     yield place

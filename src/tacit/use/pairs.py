@@ -82,7 +82,8 @@ def decide_pairs(
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected a seed from 0")
     patient = _patients(patients, named([*asked, *labelled]))
-    found = find_encoder(encoder or DEFAULT_ENCODER, model=model, weights=weights, device=prepare_device(device, threads))
+    asked_device, device = device, prepare_device(device, threads)
+    found = find_encoder(encoder or DEFAULT_ENCODER, model=model, weights=weights, device=device)
     given = None if threshold is None else find_threshold(str(threshold), found)
     options = {
         "input": str(pairs), "encoder": found.name, "model": str(model) if model else None, "weights": weights, "calibrate": str(calibrate) if calibrate else None,
@@ -91,7 +92,7 @@ def decide_pairs(
     settings = {"pairs": options, **plain(c)}
     command = command_line(
         "pairs", pairs, out, decide_pairs.__kwdefaults__, encoder=encoder, model=model, weights=weights, calibrate=calibrate, metric=metric, threshold=threshold,
-        root=root, patients=patients, mpp=mpp, seed=seed, device=device, threads=threads, config=config, set=set,
+        root=root, patients=patients, mpp=mpp, seed=seed, device=asked_device, threads=threads, config=config, set=set,
     )  # fmt: skip
     reads = [pairs, calibrate, model, weights, threshold if isinstance(threshold, (str, Path)) else None, patients, config, *named([*asked, *labelled])]
     with open_run(out, command=command, settings=settings, reads=reads, overwrite=overwrite) as run:
