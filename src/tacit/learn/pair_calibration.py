@@ -21,6 +21,7 @@ from tacit.learn.pair_metric import PairMetric, distances, find_ground, fit_metr
 from tacit.report.pair_score import Numbers, Truth, area
 
 Metric = Literal["linear", "raw"]
+CHOICE_DRAWS, SURE_DRAWS = 60, 100  # of the bootstrap, behind the choice of a shrinkage and behind each edge of sureness
 
 
 class CalibrationConfig(Config):
@@ -83,15 +84,15 @@ def learn(p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int) 
     """Metric and decision from pairs of both kinds. A pure function of its arguments."""
     raw = distances(vectors(p.features, None), p.a, p.b)
     if metric == "raw" or not p.both_kinds:
-        return Learnt(None, None, learn_decision(raw, p.same, sure_error=c.sure_error, rule=c.rule), raw)
+        return Learnt(None, None, _decision(p, raw, c, seed), raw)
     seen = np.unique(np.r_[p.a, p.b])
     ground = find_ground(p.features[seen], c.dims)
     on_ground = LabelledPairs(ground(p.features[seen]), np.searchsorted(seen, p.a), np.searchsorted(seen, p.b), p.same, p.group[seen])
     candidates: dict[float | None, Numbers] = _held_out(on_ground, raw, c, seed) | {None: raw}
     chosen = _choose(p, candidates, c, seed)
     held_out = candidates[chosen]
-    good = ~np.isnan(held_out)
-    decision = learn_decision(held_out[good], p.same[good], sure_error=c.sure_error, rule=c.rule)
+    good = np.flatnonzero(~np.isnan(held_out))
+    decision = _decision(p.only(good), held_out[good], c, seed)
     if chosen is None:
         return Learnt(None, None, decision, held_out)
     fitted = fit_metric(on_ground.features, on_ground.a, on_ground.b, p.same, shrinkage=chosen)
@@ -121,6 +122,11 @@ def nested(
     return found
 
 
+def _decision(p: LabelledPairs, distance: Numbers, c: CalibrationConfig, seed: int) -> Decision:
+    draws = list(draw_weights(p.group[p.a], p.group[p.b], SURE_DRAWS, np.random.default_rng([seed, 57])))
+    return learn_decision(distance, p.same, sure_error=c.sure_error, rule=c.rule, draws=draws)
+
+
 def _held_out(p: LabelledPairs, raw: Numbers, c: CalibrationConfig, seed: int) -> dict[float | None, Numbers]:
     """For each shrinkage the distances of pairs by metrics that had not seen them; by images where patients are too few to be held out."""
     for group in (p.group, np.arange(len(p.group))):
@@ -144,7 +150,7 @@ def _choose(p: LabelledPairs, candidates: dict[float | None, Numbers], c: Calibr
         return None
     good = np.flatnonzero(~np.isnan(candidates[c.shrinkage]))
     q = p.only(good)
-    weights = [w for w in draw_weights(q.group[q.a], q.group[q.b], 60, np.random.default_rng([seed, 54])) if w[q.same].any() and w[~q.same].any()]
+    weights = [w for w in draw_weights(q.group[q.a], q.group[q.b], CHOICE_DRAWS, np.random.default_rng([seed, 54])) if w[q.same].any() and w[~q.same].any()]
     usual = candidates[c.shrinkage][good]
     base, best = area(usual, q.same), 0.0
     chosen: float | None = c.shrinkage

@@ -108,7 +108,7 @@ def _facts(run: Run, answers: list[Answer], threshold: Threshold, encoder: Encod
         facts.append(
             (
                 "worth",
-                f"accuracy {_share(f['accuracy'])}, where one answer for all scores {f['always_one_answer']['value']:.3f}; area {_share(f['auc'])}; held-out pairs",
+                f"accuracy {_share(f['accuracy'])}, where one answer for all scores {f['always_one_answer']['value']:.3f}; area {_share(f['auc'])}; {_held_out_words(about)}",
             )
         )
     if worth is not None:
@@ -125,6 +125,15 @@ def _threshold_words(threshold: Threshold) -> str:
     d, interval = threshold.decision.threshold, threshold.about.get("interval")
     around = f", 95% interval {interval[0]:.3f}–{interval[1]:.3f} over {threshold.about['intervals_over']}" if interval and None not in interval else ""
     return f"distance ≤ {d:.4f} is same (cosine ≥ {1 - d / 2:.4f}){around}"
+
+
+def _held_out_words(about: dict[str, Any]) -> str:
+    n = about["pairs"]
+    return (
+        f"{n['scored']} held-out pairs, each judged by what the {n['taught']} of {n['labelled']} pairs (median) without its {about['intervals_over']} had taught"
+        if "taught" in n
+        else f"{n['scored']} held-out pairs"
+    )
 
 
 def _sure_words(threshold: Threshold) -> str:
