@@ -50,7 +50,7 @@ def save_threshold(folder: Path, threshold: Threshold, encoder: Encoder) -> None
     if m is not None:
         save_tensors(folder / METRIC, {name: torch.from_numpy(np.asarray(value, np.float64)) for name, value in asdict(m).items()})
         record["metric_file"] = {"name": METRIC, "sha256": sha256(folder / METRIC)}
-    write_atomic(folder / FILE, json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(folder / FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def encoder_record(encoder: Encoder) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def _load_metric(path: Path, metric_file: dict[str, str] | None, encoder: Encode
     return metric
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The same with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

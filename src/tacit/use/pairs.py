@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
 from tacit.use.pair_calibrate import Calibrated, PairsConfig, check_labels, from_labels, from_views
 from tacit.use.pair_images import Encoded, encode, named
-from tacit.use.pair_threshold import GIVEN, Threshold, encoder_record, find_threshold, save_threshold
+from tacit.use.pair_threshold import GIVEN, Threshold, encoder_record, find_threshold, save_threshold, without_nan
 from tacit.use.report_pairs import Answer, write_report
 
 PAIRS_HEADER = ("a", "b", "distance", "decision", "sure", "p_same")
@@ -102,7 +102,7 @@ def decide_pairs(
         calibrated = None
         if given is None:
             calibrated = _calibrated(asked, labelled, encoded, found, patient, c, calibrate, metric, mpp, seed)
-            given = calibrated.threshold
+            given = replace(calibrated.threshold, about=without_nan(calibrated.threshold.about))
         answers = _answered(asked, encoded, given)
         worth = _worth(answers)
         warnings = [*(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]
