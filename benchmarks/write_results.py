@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from write_index import index
+from write_pairs import pairs
 from write_query import queries
 from write_speed import order, speed
 
@@ -106,7 +107,7 @@ def written() -> str:
         + extra("torture.json", torture)
         + extra("report_backbones.json", backbones)
     )
-    text += queries(RESULTS) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

@@ -14,6 +14,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
+from tacit.use.pair_calibrate import PairsConfig
 from tacit.use.pretrain_select import SelectConfig
 
 PLACE = Path(__file__).with_name("settings.md")
@@ -62,6 +63,7 @@ def written() -> str:
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),
         ("`tacit lungs`", LungsConfig(), ""),
+        ("`tacit pairs`", PairsConfig(), ""),
     ):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text

@@ -26,12 +26,16 @@ from tacit.cli import app
 from tacit.config import build
 from tacit.errors import InputError, OutputError
 from tacit.learn.lung_unet import LungUnet
+from tacit.learn.pair_decision import Decision
+from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
 from tacit.read.nifti import write_nifti
 from tacit.use.draw import draw_sheet
+from tacit.use.encoder import find_encoder
 from tacit.use.model import save_model
+from tacit.use.pair_threshold import Threshold, save_threshold
 from tacit.use.store import Store, vectors_of
 from test_lung import chest
 
@@ -89,6 +93,14 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (asked, SIDE, {"patients": "made/tables/patients.csv"}),
     (asked, SIDE, {"weights": "made/tables/encoder.safetensors"}),
     (mapped, "made/tables/index", {}),
+    (tacit.decide_pairs, "made/tables/pairs.csv", {"encoder": "texture"}),
+    (tacit.decide_pairs, "pairs.csv", {"encoder": "texture"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "calibrate": "made/tables/labelled.csv"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "threshold": "made/tables/threshold.json"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "patients": "made/tables/patients.csv"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "config": "made/tables/mine.toml"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"model": "made/tables/pretrained"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
     (draw_sheet, "made/tables/mine.py", {}),
     (draw_sheet, "tissue", {"config": "made/tables/mine.toml"}),
 ]
@@ -120,12 +132,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tables / "patients.csv").write_text("name,patient\ntissue_0000,1\n")
     tacit.index_images(pictures[0], place / "index", encoder="timm:resnet10t", weights=str(tables / "encoder.safetensors"))
     shutil.copytree(place / "index", tables / "index")
+    keep_lists_of_pairs(place)
     (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
     for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
         (place / folder).mkdir()
         for file in files:
             (place / folder / file.name).symlink_to(file)
     return place
+
+
+def keep_lists_of_pairs(place: Path) -> None:
+    """Lists that lie in made/tables, beside made/, and in apart/, with what else `tacit pairs` reads."""
+    tables = place / "made" / "tables"
+    for list_, folder in ((tables / "pairs.csv", place / SIDE), (place / "pairs.csv", place / "made"), (place / SIDE / "pairs.csv", place / SIDE)):
+        list_.write_text(f"{folder}/images/tissue_0000.png,{folder}/images/tissue_0001.png\n")
+    end = f"{place / SIDE}/images/tissue_0000.png,{place / SIDE}/images/tissue_0001.png"
+    (tables / "labelled.csv").write_text(f"{end},1\n{end},0\n" * 6)
+    (tables / "patients.csv").write_text("image,patient\ntissue_0000,p\na.png,p\n")
+    save_threshold(tables, Threshold(Decision(0.5), "given"), find_encoder("texture"))
+    save_model(tables / "pretrained" / "model", "simclr", Simclr(Simclr.Config(backbone=BackboneConfig(name="resnet10t"))), {"images": 2}, "drawn")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -168,6 +193,8 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "--weights made/tables/encoder.safetensors --device auto --threads 2 'bad files'",
     "query large -o o --search approximate --verify --model run 'bad files'",
     "map large -o o --color path --umap --seed 3 --threads 2",
+    f"pairs 'bad pairs.csv' -o o --encoder timm:resnet10t --weights made/tables/encoder.safetensors --calibrate 'bad labelled.csv' --metric raw --root 'bad files' {LEARNING} --set folds=7",
+    "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
 ]
 FREE = {"resume", "overwrite", "as_json"}  # how OUT was found and how the answer is printed is no part of what was done
@@ -206,6 +233,8 @@ def bad(place: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     (place / "bad files").mkdir(exist_ok=True)
     for name in ("a.png", "b.nii.gz"):
         (place / "bad files" / name).write_bytes(b"neither")
+    (place / "bad pairs.csv").write_text("a.png,b.nii.gz\n")
+    (place / "bad labelled.csv").write_text("a.png,b.nii.gz,1\na.png,b.nii.gz,0\n" * 5)
     (place / "my settings.toml").write_text("")
     (place / "mine.py").write_bytes((place / "made" / "tables" / "mine.py").read_bytes())
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=NoUmap))

@@ -21,6 +21,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
+from tacit.use.pair_calibrate import PairsConfig
 from tacit.use.pretrain_select import SelectConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +78,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit compare draw evaluate find_cases find_lungs index_images lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment"
+    kept = "Cases Image TacitError __version__ audit compare decide_pairs draw evaluate find_cases find_lungs index_images lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -130,9 +131,14 @@ def test_the_command_alone_shows_its_verbs_on_lines_of_their_own() -> None:
     assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "") and "\n  segment " in alone.stdout
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if {v.__name__, f"{v.__name__}_images"} & set(tacit.__all__)], ids=lambda v: v.__name__)
+def functions(verb: Callable) -> list[Callable]:
+    """The public function of a verb, by one of the names that it may have."""
+    return [getattr(tacit, n) for n in (verb.__name__, f"{verb.__name__}_images", f"decide_{verb.__name__}") if n in tacit.__all__]
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if functions(v)], ids=lambda v: v.__name__)
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
-    function = getattr(tacit, verb.__name__ if verb.__name__ in tacit.__all__ else f"{verb.__name__}_images")
+    function = functions(verb)[0]
     aside = {"as_json", *({"out", "listed", "delete"} if verb.__name__ == "index" else ())}  # three functions are one verb there
     typed = {n: p.default for n, p in inspect.signature(verb).parameters.items() if n not in aside}
     known = {n: p.default for n, p in inspect.signature(function).parameters.items()}
@@ -171,7 +177,7 @@ def test_every_setting_is_documented() -> None:
     missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
-    missing += [f for f in fields(LungsConfig) if f"`{f}`" not in text]
+    missing += [f for kind in (LungsConfig, PairsConfig) for f in fields(kind) if f"`{f}`" not in text]
     missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 

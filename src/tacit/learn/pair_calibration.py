@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tacit.config import Config, Count, Positive, Share
 from tacit.learn.pair_decision import Decision, Rule, learn_decision
@@ -20,16 +21,18 @@ from tacit.learn.pair_metric import PairMetric, distances, find_ground, fit_metr
 from tacit.report.pair_score import Numbers, Truth, area
 
 Metric = Literal["linear", "raw"]
+CHOICE_DRAWS, SURE_DRAWS = 60, 100  # of the bootstrap, behind the choice of a shrinkage and behind each edge of sureness
 
 
 class CalibrationConfig(Config):
     folds: Count = 10  # of images or patients; each block of two is held out once
     inner_folds: Count = 8  # of those that teach
     rule: Rule = "equal"  # threshold: equal = both kinds of error as frequent; accuracy = most answers right
-    dims: Count = 64  # principal axes that the metric sees
+    dims: Count = 100  # principal axes that the metric sees
+    prior: Annotated[float, Field(ge=0)] = 30.0  # pairs: what the raw distance counts beside the metric's from so many
     shrinkage: Share = 0.3  # of the covariance inside same pairs towards round
     others: tuple[Share, ...] = (0.1, 0.6)  # shrinkages that are taken, as the raw metric is, where they are clearly better
-    clearly: Positive = 2.0  # standard errors over images or patients
+    clearly: Positive = 3.0  # standard errors over images or patients
     sure_error: Share = 0.1  # most that may be wrong among sure answers
     draws: Count = 500  # of the bootstrap
     least: Count = 10  # labelled pairs
@@ -81,19 +84,19 @@ def learn(p: LabelledPairs, c: CalibrationConfig, *, metric: Metric, seed: int) 
     """Metric and decision from pairs of both kinds. A pure function of its arguments."""
     raw = distances(vectors(p.features, None), p.a, p.b)
     if metric == "raw" or not p.both_kinds:
-        return Learnt(None, None, learn_decision(raw, p.same, sure_error=c.sure_error, rule=c.rule), raw)
+        return Learnt(None, None, _decision(p, raw, c, seed), raw)
     seen = np.unique(np.r_[p.a, p.b])
     ground = find_ground(p.features[seen], c.dims)
     on_ground = LabelledPairs(ground(p.features[seen]), np.searchsorted(seen, p.a), np.searchsorted(seen, p.b), p.same, p.group[seen])
-    candidates: dict[float | None, Numbers] = _held_out(on_ground, c, seed) | {None: raw}
+    candidates: dict[float | None, Numbers] = _held_out(on_ground, raw, c, seed) | {None: raw}
     chosen = _choose(p, candidates, c, seed)
     held_out = candidates[chosen]
-    good = ~np.isnan(held_out)
-    decision = learn_decision(held_out[good], p.same[good], sure_error=c.sure_error, rule=c.rule)
+    good = np.flatnonzero(~np.isnan(held_out))
+    decision = _decision(p.only(good), held_out[good], c, seed)
     if chosen is None:
         return Learnt(None, None, decision, held_out)
     fitted = fit_metric(on_ground.features, on_ground.a, on_ground.b, p.same, shrinkage=chosen)
-    return Learnt(fitted.after(ground), chosen, decision, held_out)
+    return Learnt(fitted.after(ground, raw=c.prior / len(p.same)), chosen, decision, held_out)
 
 
 def nested(
@@ -119,7 +122,12 @@ def nested(
     return found
 
 
-def _held_out(p: LabelledPairs, c: CalibrationConfig, seed: int) -> dict[float | None, Numbers]:
+def _decision(p: LabelledPairs, distance: Numbers, c: CalibrationConfig, seed: int) -> Decision:
+    draws = list(draw_weights(p.group[p.a], p.group[p.b], SURE_DRAWS, np.random.default_rng([seed, 57])))
+    return learn_decision(distance, p.same, sure_error=c.sure_error, rule=c.rule, draws=draws)
+
+
+def _held_out(p: LabelledPairs, raw: Numbers, c: CalibrationConfig, seed: int) -> dict[float | None, Numbers]:
     """For each shrinkage the distances of pairs by metrics that had not seen them; by images where patients are too few to be held out."""
     for group in (p.group, np.arange(len(p.group))):
         found: dict[float | None, Numbers] = {s: np.full(len(p.same), np.nan) for s in (c.shrinkage, *c.others)}
@@ -128,7 +136,8 @@ def _held_out(p: LabelledPairs, c: CalibrationConfig, seed: int) -> dict[float |
             if t.both_kinds:
                 for s, d in found.items():
                     fitted = fit_metric(p.features, t.a, t.b, t.same, shrinkage=float(s or 0))
-                    d[held_out] = distances(vectors(p.features, fitted), h.a, h.b)
+                    counts = c.prior / len(teaching)
+                    d[held_out] = (distances(vectors(p.features, fitted), h.a, h.b) + counts * raw[held_out]) / (1 + counts)
         scored = ~np.isnan(found[c.shrinkage])
         if scored.mean() >= 0.5 and p.same[scored].any() and not p.same[scored].all():
             return found
@@ -141,7 +150,7 @@ def _choose(p: LabelledPairs, candidates: dict[float | None, Numbers], c: Calibr
         return None
     good = np.flatnonzero(~np.isnan(candidates[c.shrinkage]))
     q = p.only(good)
-    weights = [w for w in draw_weights(q.group[q.a], q.group[q.b], 60, np.random.default_rng([seed, 54])) if w[q.same].any() and w[~q.same].any()]
+    weights = [w for w in draw_weights(q.group[q.a], q.group[q.b], CHOICE_DRAWS, np.random.default_rng([seed, 54])) if w[q.same].any() and w[~q.same].any()]
     usual = candidates[c.shrinkage][good]
     base, best = area(usual, q.same), 0.0
     chosen: float | None = c.shrinkage

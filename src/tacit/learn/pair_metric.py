@@ -8,6 +8,8 @@ whitened features of a pair, brought to unit length,
 
 and the positive part of M is the metric. Methods on squared differences (LDA, and KISSME: Köstinger et al. 2012) estimate the same directions from
 squares, where the two images' own noise adds up; in products it averages out, so a few dozen pairs suffice. There may be more features than pairs.
+
+The distance is the mean of the metric's and the raw one, where the raw one counts as much as a metric from `prior` pairs: with few pairs it leads.
 """
 
 from __future__ import annotations
@@ -34,19 +36,21 @@ class Ground:
 
 @dataclass(frozen=True)
 class PairMetric:
-    """mean (p,), white (p, k): centred and whitened; kept (k, r): the part of it that tells kinds apart."""
+    """mean (p,), white (p, k): centred and whitened; kept (k, r): the part of it that tells kinds apart; raw: what the raw distance counts beside it."""
 
     mean: Numbers
     white: Numbers
     kept: Numbers
+    raw: float = 0.0
 
     def vectors(self, features: NDArray) -> Numbers:
-        """features (n, p) → (n, r) of unit length."""
-        return unit(unit((features - self.mean) @ self.white) @ self.kept)
+        """features (n, p) → (n, r) of unit length, or (n, r + p) where the raw distance counts too."""
+        learnt = unit(unit((features - self.mean) @ self.white) @ self.kept)
+        return np.hstack([learnt, self.raw**0.5 * unit(features)]) / (1 + self.raw) ** 0.5 if self.raw else learnt
 
-    def after(self, ground: Ground) -> PairMetric:
-        """The same metric for features that are not on their ground yet."""
-        return PairMetric(ground.mean, ground.axes @ self.white, self.kept)
+    def after(self, ground: Ground, *, raw: float = 0.0) -> PairMetric:
+        """The same metric for features that are not on their ground yet, with what their raw distance counts beside it."""
+        return PairMetric(ground.mean, ground.axes @ self.white, self.kept, raw)
 
 
 def vectors(features: NDArray, metric: PairMetric | None) -> Numbers:

@@ -105,12 +105,7 @@ def from_views(encoded: Encoded, encoder: Encoder, mpp: float | None, c: PairsCo
         raise UsageError(
             f"{n} images are too few for a threshold without labels (at least {c.least_images}); give --calibrate LABELLED.csv or --threshold DISTANCE"
         )
-    views = encode_views(paths, encoder, mpp, c.views, seed).reshape(2 * n, -1)  # rows 2i, 2i + 1 are the views of image i
-    order = np.random.default_rng([seed, 56]).permutation(n)
-    first, other = 2 * np.arange(n), np.empty(n, np.int64)
-    other[order] = 2 * np.roll(order, 1) + 1  # one round through all images: nobody meets itself
-    a, b = np.r_[first, first], np.r_[first + 1, other]
-    p = LabelledPairs(views, a, b, np.arange(2 * n) < n, np.arange(2 * n) // 2)
+    p = pairs_of_views(encode_views(paths, encoder, mpp, c.views, seed), seed)
     learnt = learn(p, c, metric="raw", seed=seed)
     found = nested(p, c, metric="raw", seed=seed)
     good = found.scored
@@ -131,6 +126,16 @@ def from_views(encoded: Encoded, encoder: Encoder, mpp: float | None, c: PairsCo
         "so too few pairs are called same; label some pairs and give them with --calibrate"
     )
     return Calibrated(Threshold(decision, VIEWS, None, about), found.distance[good], p.same[good], (said,))
+
+
+def pairs_of_views(views: np.ndarray, seed: int) -> LabelledPairs:
+    """views (n, 2, width) → n pairs of two views of one image as same, and n of views of two images drawn at random as different."""
+    n = len(views)
+    order = np.random.default_rng([seed, 56]).permutation(n)
+    first, other = 2 * np.arange(n), np.empty(n, np.int64)
+    other[order] = 2 * np.roll(order, 1) + 1  # one round through all images: nobody meets itself
+    a, b = np.r_[first, first], np.r_[first + 1, other]
+    return LabelledPairs(views.reshape(2 * n, -1), a, b, np.arange(2 * n) < n, np.arange(2 * n) // 2)
 
 
 def table(distance: np.ndarray, same: np.ndarray) -> list[dict[str, float]]:

@@ -74,18 +74,23 @@ def encode(paths: Sequence[Path], encoder: Encoder, run: Run, mpp: float | None)
 
 
 def encode_views(paths: Sequence[Path], encoder: Encoder, mpp: float | None, preset: str, seed: int) -> NDArray[np.float64]:
-    """Two random views of each image, (n, 2, width): crops, turned, with other stains, each at the spacing that it has on the slide."""
+    """Features of two random views of each image, (n, 2, width)."""
     parts = []
     with Bar("encoding views") as bar:
         for index, path in enumerate(paths):
-            image, views = read_image(path, mpp), []
-            side = min(*image.shape, LARGEST_VIEW)
-            for number, config in enumerate(PRESETS[preset]):
-                draw = draw_view(np.random.default_rng([seed, 55, index, number]), image.shape[:2], config.model_copy(update={"size": side}))  # type: ignore[arg-type]
-                seen = Image(np.round(apply(image.pixels, draw) * 255).astype(np.uint8), source=path)
-                top, left, bottom, right = draw.box
-                zoom = float(np.sqrt((bottom - top) * (right - left))) / side  # px of the image in one of the view
-                views.append(seen.with_mpp(image.mpp * zoom, image.spacing_source) if image.mpp else seen)
-            parts.append(encoder.features(views).astype(np.float64))
+            parts.append(encoder.features(two_views(read_image(path, mpp), preset, np.random.default_rng([seed, 55, index]))).astype(np.float64))
             bar.advance(index + 1, len(paths))
     return np.stack(parts)
+
+
+def two_views(image: Image, preset: str, rng: np.random.Generator) -> list[Image]:
+    """Two random views: crops, turned, with other stains, each at the spacing that it has on the slide where the image states one."""
+    views = []
+    side = min(*image.shape, LARGEST_VIEW)
+    for config in PRESETS[preset]:
+        draw = draw_view(rng, (image.shape[0], image.shape[1]), config.model_copy(update={"size": side}))
+        seen = Image(np.round(apply(image.pixels, draw) * 255).astype(np.uint8), source=image.source)
+        top, left, bottom, right = draw.box
+        zoom = float(np.sqrt((bottom - top) * (right - left))) / side  # px of the image in one of the view
+        views.append(seen.with_mpp(image.mpp * zoom, image.spacing_source) if image.mpp else seen)
+    return views

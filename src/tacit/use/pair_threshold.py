@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tacit.errors import ReadError, UsageError
@@ -47,9 +48,9 @@ def save_threshold(folder: Path, threshold: Threshold, encoder: Encoder) -> None
         **threshold.about,
     }
     if m is not None:
-        save_tensors(folder / METRIC, {name: torch.from_numpy(value) for name, value in asdict(m).items()})
+        save_tensors(folder / METRIC, {name: torch.from_numpy(np.asarray(value, np.float64)) for name, value in asdict(m).items()})
         record["metric_file"] = {"name": METRIC, "sha256": sha256(folder / METRIC)}
-    write_atomic(folder / FILE, json.dumps(_without_nan(record), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(folder / FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def encoder_record(encoder: Encoder) -> dict[str, Any]:
@@ -103,18 +104,18 @@ def _load_metric(path: Path, metric_file: dict[str, str] | None, encoder: Encode
         raise UsageError(f"--threshold {path} needs the {METRIC} that was written beside it; copy both files, or calibrate again")
     try:
         tensors, _ = load_tensors(place)
-        metric = PairMetric(**{name: tensor.numpy() for name, tensor in tensors.items()})
-    except (ReadError, TypeError) as error:
+        metric = PairMetric(tensors["mean"].numpy(), tensors["white"].numpy(), tensors["kept"].numpy(), float(tensors["raw"]))
+    except (ReadError, KeyError) as error:
         raise UsageError(f"{place} holds no metric ({error}); calibrate again") from error
     if metric.mean.shape != (encoder.width,):
         raise UsageError(f"{place} is for {len(metric.mean)} features, {encoder.name} has {encoder.width}; calibrate again")
     return metric
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The same with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

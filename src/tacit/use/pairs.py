@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
 from tacit.use.pair_calibrate import Calibrated, PairsConfig, check_labels, from_labels, from_views
 from tacit.use.pair_images import Encoded, encode, named
-from tacit.use.pair_threshold import GIVEN, Threshold, encoder_record, find_threshold, save_threshold
+from tacit.use.pair_threshold import GIVEN, Threshold, encoder_record, find_threshold, save_threshold, without_nan
 from tacit.use.report_pairs import Answer, write_report
 
 PAIRS_HEADER = ("a", "b", "distance", "decision", "sure", "p_same")
@@ -82,7 +82,8 @@ def decide_pairs(
     if seed < 0:
         raise UsageError(f"--seed {seed}: expected a seed from 0")
     patient = _patients(patients, named([*asked, *labelled]))
-    found = find_encoder(encoder or DEFAULT_ENCODER, model=model, weights=weights, device=prepare_device(device, threads))
+    asked_device, device = device, prepare_device(device, threads)
+    found = find_encoder(encoder or DEFAULT_ENCODER, model=model, weights=weights, device=device)
     given = None if threshold is None else find_threshold(str(threshold), found)
     options = {
         "input": str(pairs), "encoder": found.name, "model": str(model) if model else None, "weights": weights, "calibrate": str(calibrate) if calibrate else None,
@@ -91,7 +92,7 @@ def decide_pairs(
     settings = {"pairs": options, **plain(c)}
     command = command_line(
         "pairs", pairs, out, decide_pairs.__kwdefaults__, encoder=encoder, model=model, weights=weights, calibrate=calibrate, metric=metric, threshold=threshold,
-        root=root, patients=patients, mpp=mpp, seed=seed, device=device, threads=threads, config=config, set=set,
+        root=root, patients=patients, mpp=mpp, seed=seed, device=asked_device, threads=threads, config=config, set=set,
     )  # fmt: skip
     reads = [pairs, calibrate, model, weights, threshold if isinstance(threshold, (str, Path)) else None, patients, config, *named([*asked, *labelled])]
     with open_run(out, command=command, settings=settings, reads=reads, overwrite=overwrite) as run:
@@ -101,7 +102,7 @@ def decide_pairs(
         calibrated = None
         if given is None:
             calibrated = _calibrated(asked, labelled, encoded, found, patient, c, calibrate, metric, mpp, seed)
-            given = calibrated.threshold
+            given = replace(calibrated.threshold, about=without_nan(calibrated.threshold.about))
         answers = _answered(asked, encoded, given)
         worth = _worth(answers)
         warnings = [*(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]

@@ -108,7 +108,7 @@ def _facts(run: Run, answers: list[Answer], threshold: Threshold, encoder: Encod
         facts.append(
             (
                 "worth",
-                f"accuracy {_share(f['accuracy'])}, where one answer for all scores {f['always_one_answer']['value']:.3f}; area {_share(f['auc'])}; held-out pairs",
+                f"accuracy {_share(f['accuracy'])}, where one answer for all scores {_number(f['always_one_answer']['value'])}; area {_share(f['auc'])}; {_held_out_words(about)}",
             )
         )
     if worth is not None:
@@ -127,6 +127,15 @@ def _threshold_words(threshold: Threshold) -> str:
     return f"distance ≤ {d:.4f} is same (cosine ≥ {1 - d / 2:.4f}){around}"
 
 
+def _held_out_words(about: dict[str, Any]) -> str:
+    n = about["pairs"]
+    return (
+        f"{n['scored']} held-out pairs, each judged by what the {n['taught']} of {n['labelled']} pairs (median) without its {about['intervals_over']} had taught"
+        if "taught" in n
+        else f"{n['scored']} held-out pairs"
+    )
+
+
 def _sure_words(threshold: Threshold) -> str:
     d = threshold.decision
     if d.sure_same is None and d.sure_different is None:
@@ -139,7 +148,7 @@ def _tables(about: dict[str, Any], how: str) -> list[tuple[str, str, list[str], 
     tables: list[tuple[str, str, list[str], list[list[Any]]]] = []
     over = about.get("intervals_over", "images")
     if about.get("figures"):
-        rows = [[words, f"{about['figures'][k]['value']:.3f}", _interval(about["figures"][k])] for k, words in NAMES.items()]
+        rows = [[words, _number(about["figures"][k]["value"]), _interval(about["figures"][k])] for k, words in NAMES.items()]
         note = (
             "two views of an image count as same: no label took part"
             if how == VIEWS
@@ -148,7 +157,7 @@ def _tables(about: dict[str, Any], how: str) -> list[tuple[str, str, list[str], 
         tables.append(("What the answers are worth", f"held-out pairs; {note}", ["", "value", f"95% over {over}"], rows))
     if about.get("curve"):
         rows = [
-            [r["pairs"], f"{r['auc']['value']:.3f}", _interval(r["auc"]), f"{r['accuracy']['value']:.3f}", _interval(r["accuracy"])] for r in about["curve"]
+            [r["pairs"], _number(r["auc"]["value"]), _interval(r["auc"]), _number(r["accuracy"]["value"]), _interval(r["accuracy"])] for r in about["curve"]
         ]
         tables.append(
             ("Against the number of pairs", "pairs that taught; scored on pairs that took no part", ["pairs", "area", "95%", "accuracy", "95%"], rows)
@@ -200,9 +209,13 @@ def _distance(a: Answer) -> float:
 
 
 def _share(figure: dict[str, Any]) -> str:
-    return f"{figure['value']:.3f} {_interval(figure)}"
+    return f"{_number(figure['value'])} {_interval(figure)}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _interval(figure: dict[str, Any]) -> str:
     low, high = figure["interval"]
-    return "" if low is None or not np.isfinite([low, high]).all() else f"[{low:.3f}, {high:.3f}]"
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
