@@ -1,4 +1,4 @@
-"""Runs side by side in one table; runs on different images are refused, by name of the difference."""
+"""Runs, or indexes, side by side in one table; what saw different images is refused, by name of the difference."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from typing import Any
 from tacit.config import read_toml
 from tacit.errors import InputError, UsageError
 from tacit.report.compare import tabulate
+from tacit.use.compare_query import compare_indexes
+from tacit.use.store import Store
 
 SCORES = ("miou", "dice_pooled", "object_f1", "object_dice", "object_hausdorff_px")
 
 
-def compare(runs: list[Path] | list[str]) -> list[dict[str, Any]]:
+def compare(
+    runs: list[Path] | list[str], *, label: str = "label", k: int = 10, include_same_patient: bool = False, metric: str = "cosine"
+) -> list[dict[str, Any]]:
     """One row a run: method, seed, images, glands, area share, seconds, and its scores where `tacit evaluate` kept them.
 
-    Raises UsageError when two runs saw different images, naming what differs.
+    Of indexes: what their neighbours are worth for the classes in the column `label`, see `compare_indexes`; the other options are for these.
+    Raises UsageError when two saw different images, naming what differs.
     """
-    read = [(Path(run), *_read(Path(run))) for run in runs]
+    folders = [Path(run) for run in runs]
+    if len({f.resolve() for f in folders}) < len(folders):
+        raise UsageError("a folder is named twice; name different ones to compare")
+    if indexes := [f for f in folders if Store.lies_in(f)]:
+        if len(indexes) < len(folders):
+            odd = next(f for f in folders if f not in indexes)
+            raise UsageError(f"{indexes[0]} is an index and {odd} is none; compare runs with runs and indexes with indexes")
+        return compare_indexes(indexes, label=label, k=k, include_same_patient=include_same_patient, metric=metric)
+    read = [(folder, *_read(folder)) for folder in folders]
     first_path, first, _ = read[0]
     for path, record, _ in read[1:]:
         if record["data"] != first["data"]:
@@ -28,7 +41,19 @@ def compare(runs: list[Path] | list[str]) -> list[dict[str, Any]]:
 
 def printed(rows: list[dict[str, Any]]) -> str:
     """The table as text."""
-    return tabulate(rows)
+    return tabulate(_by_figure(rows) if "figures" in rows[0] else rows)
+
+
+def _by_figure(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Of indexes, a row each figure and index: its value and what it gains over the first, with intervals."""
+    lines = []
+    for name in rows[0]["figures"]:
+        for row in rows:
+            f = row["figures"][name]
+            (low, high), (worse, better) = f["interval"], f["gain_interval"]
+            gain = f"{f['gain']:+.3f} [{worse:+.3f}, {better:+.3f}]" if row is not rows[0] else ""
+            lines.append({"figure": name, "index": row["index"], "encoder": row["encoder"], "value": f"{f['value']:.3f} [{low:.3f}, {high:.3f}]", "gain": gain})
+    return lines
 
 
 def _read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -78,7 +78,7 @@ class Store:
         place = Path(folder)
         if not place.is_dir():
             raise InputError(f"the index {place} does not exist; make one with: tacit index FOLDER -o {place}")
-        if not (place / f"{TABLE}.lance").is_dir():
+        if not cls.lies_in(place):
             raise InputError(f"{place} is no index of Tacit (it holds no {TABLE}.lance); give the folder that `tacit index` wrote")
         with _told(place):
             table = _connect(place).open_table(TABLE)
@@ -89,6 +89,11 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{place} holds a table that is no index of Tacit: its metadata do not say which encoder made it") from error
         return cls(place, table, about)
+
+    @staticmethod
+    def lies_in(folder: Path) -> bool:
+        """Whether a folder holds an index's table."""
+        return (folder / f"{TABLE}.lance").is_dir()
 
     @classmethod
     def create(cls, folder: Path, about: About) -> Store:
