@@ -9,6 +9,7 @@
     tacit.audit("messy folder", out="looked")               # what is in it, what is wrong with it, a clean manifest
     tacit.index_images("folder", "index")                   # what `tacit query` asks
     tacit.query("index", ["a.png"]).answers                 # the ten most alike
+    tacit.locate("folder", "found", template="a.png", points="points.csv")  # the same points on every picture
     tacit.lungs("ct", out="lungs")                          # masks and litres
 
 Research use only, not a medical device.
@@ -33,6 +34,7 @@ _WHERE = {
     "find_cases": "tacit.read.folder",
     "find_lungs": "tacit.prepare.lung",
     "index_images": "tacit.use.index",
+    "locate": "tacit.use.locate",
     "lungs": "tacit.use.lungs",
     "map_index": "tacit.use.map",
     "open_slide": "tacit.read.slide",
@@ -42,6 +44,7 @@ _WHERE = {
     "read_picture": "tacit.read.picture",
     "read_volume": "tacit.read.nifti",
     "segment": "tacit.use.segment",
+    "suggest_template": "tacit.use.locate",
 }
 __all__ = sorted([*_WHERE, "__version__"])
 

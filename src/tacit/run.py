@@ -50,6 +50,7 @@ OWN = [
     "figures",
     "report.html",
     "pairs.csv",
+    "points.csv",
     "submission.csv",
     "threshold.json",
     "metric.safetensors",

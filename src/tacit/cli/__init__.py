@@ -11,13 +11,14 @@ import typer
 
 from tacit.cli.deciding import pairs
 from tacit.cli.learning import lungs, pretrain, segment
+from tacit.cli.locating import locate
 from tacit.cli.ordering import audit, prepare
 from tacit.cli.retrieving import index, map, query
 from tacit.cli.scoring import compare, evaluate
 from tacit.cli.small import doctor, info, phantom
 from tacit.errors import INTERRUPTED, TacitError, UsageError
 
-VERBS = (segment, index, query, pairs, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
+VERBS = (segment, locate, index, query, pairs, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
     add_completion=False,

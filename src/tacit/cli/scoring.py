@@ -14,9 +14,11 @@ from tacit.errors import SOME_FAILED
 
 
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks; for --task query an INDEX.")],
-    truth: Annotated[Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names.")] = None,
-    task: Annotated[str, typer.Option(help="segment or query.")] = "segment",
+    predicted: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks; for --task query an INDEX, for locate an OUT.")],
+    truth: Annotated[
+        Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names; for --task locate a CSV image,point,row,col.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="segment, query or locate.")] = "segment",
     label: Annotated[str, typer.Option(help="For query: the column of the index that holds the classes.")] = "label",
     k: Annotated[int, typer.Option("-k", "--k", help="For query: how many of the most alike count.")] = 10,
     include_same_patient: Annotated[bool, typer.Option("--include-same-patient", help="For query: leave out only the same image.")] = False,
@@ -31,6 +33,8 @@ def evaluate(
         print(json.dumps(result, indent=1))
     elif task == "query":
         _print_query(result)
+    elif task == "locate":
+        _print_locate(result)
     else:
         _print_segment(result)
     if result.get("failures") or result.get("missing"):
@@ -62,6 +66,19 @@ def _print_query(result: dict[str, Any]) -> None:
     print(f"  {'commonest class':<30} {result['commonest_class']:.3f}")
     for line in result["warnings"]:
         print(f"  {line}", file=sys.stderr)
+
+
+def _print_locate(result: dict[str, Any]) -> None:
+    print(f"{result['points']} points of {result['images']} images, {result['unit']}, 95% intervals over images")
+    for name, value in result["figures"].items():
+        low, high = result["interval"][name]
+        print(f"  {name:<30} {value:.3f}   [{low:.3f}, {high:.3f}]")
+    print(f"  failures are beyond {result['failure_limit']:g} {result['unit']}; surest: the share of the points with the highest confidence")
+    for name, values in result["by_point"].items():
+        if values["images"]:
+            print(f"  {name:<30} mean {values['mean']:.2f}   median {values['median']:.2f}   ({values['images']} images)")
+    if result["without_truth"]:
+        print(f"  {result['without_truth']} images have no true points and do not count", file=sys.stderr)
 
 
 def compare(

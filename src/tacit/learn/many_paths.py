@@ -7,7 +7,6 @@ how far they lie apart says how sure it is. Registration: learn/classical/regist
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import cv2
@@ -17,8 +16,8 @@ from pydantic import Field, field_validator
 
 from tacit.config import Config, Count, Share
 from tacit.learn.classical.register import LOOKS, Looks, Points, at, from_frame, looks, register, to_frame
+from tacit.learn.located import Located, Picture
 
-Picture = NDArray[np.uint8]  # (h, w) or (h, w, 3) RGB
 Planes = Callable[[Picture], Looks]  # what else is registered: structure that was found, or features; (m, side, side)
 SMALL, SMALL_BLUR = 32, 0.5  # px a side at which pictures are compared to find the typical ones
 
@@ -38,15 +37,6 @@ class ManyPathsConfig(Config):
         return value
 
 
-@dataclass(frozen=True)
-class Located:
-    """Points on one picture: points (p, 2) row, col in its px · confidence (p,) 0–1 · spread (p,) px, how far the middle one of the ways ends from the answer."""
-
-    points: Points
-    confidence: NDArray[np.float64]
-    spread: NDArray[np.float64]
-
-
 class ManyPaths:
     """`fit` takes the template and pictures without marks, `locate` any picture."""
 
@@ -55,17 +45,17 @@ class ManyPaths:
     def __init__(self, config: ManyPathsConfig | None = None, planes: Planes | None = None) -> None:
         self.config = config or ManyPathsConfig()
         self.planes = planes
-        self._stations: list[tuple[Looks, list[Points]]] = []  # a picture as it is looked at, and where the points lie in its frame, a row each look
+        self._stations: list[tuple[list[Looks], list[list[Points]]]] = []  # a picture as it is looked at, and where the points lie in its frame, by each look
 
     def fit(self, template: Picture, points: Points, pictures: Sequence[Picture]) -> ManyPaths:
         """template (h, w[, 3]), points (p, 2) row, col in its px, pictures that ways may go through (`typical` chooses good ones). In place."""
         c = self.config
         seen = self._look(template)
         start = to_frame(points, template.shape[:2], c.side)
-        self._stations = [(seen, [start] * len(seen))]
+        self._stations = [(seen, [[start] * len(group) for group in seen])]
         for picture in pictures[: c.through]:
             other = self._look(picture)
-            self._stations.append((other, [at(m, start) for m in register(seen, other, mirror=c.mirror)]))
+            self._stations.append((other, [[at(m, start) for m in register(a, b, mirror=c.mirror)] for a, b in zip(seen, other, strict=True)]))
         return self
 
     def ways(self, picture: Picture) -> Points:
@@ -73,7 +63,8 @@ class ManyPaths:
         target = self._look(picture)
         ends = []
         for seen, places in self._stations:
-            ends += [at(m, place) for m, place in zip(register(seen, target, mirror=self.config.mirror), places, strict=True)]
+            for a, b, starts in zip(seen, target, places, strict=True):
+                ends += [at(m, start) for m, start in zip(register(a, b, mirror=self.config.mirror), starts, strict=True)]
         return np.stack(ends)
 
     def locate(self, picture: Picture) -> Located:
@@ -86,9 +77,10 @@ class ManyPaths:
         agree = (apart <= c.near * np.sqrt(2) * c.side).mean(0)
         return Located(from_frame(middle, shape, c.side), agree, np.median(apart, 0) * zoom)
 
-    def _look(self, picture: Picture) -> Looks:
+    def _look(self, picture: Picture) -> list[Looks]:
+        """Grey looks, and what else there is: each group finds its own affine map."""
         seen = looks(picture, self.config.looks, self.config.side)
-        return seen if self.planes is None else np.concatenate([seen, self.planes(picture)])
+        return [seen] if self.planes is None else [seen, self.planes(picture)]
 
 
 def thumbnail(picture: Picture) -> NDArray[np.float32]:

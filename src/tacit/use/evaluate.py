@@ -17,6 +17,7 @@ from tacit.read.picture import SUFFIXES
 from tacit.read.walk import is_run
 from tacit.report.score import Tally, figures, interval, tally
 from tacit.report.track import Bar
+from tacit.use.evaluate_points import evaluate_points
 from tacit.use.evaluate_query import evaluate_query
 
 HEADLINE = ("miou", "dice_pooled", "object_f1", "object_dice")
@@ -35,7 +36,8 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Scores a folder of label maps against a folder of true ones, matched by name; with task="query" an index, see `evaluate_query`.
+    """Scores a folder of label maps against a folder of true ones, matched by name; with task="query" an index, see `evaluate_query`; with task="locate"
+    points, see `evaluate_points`.
 
     Gives {"task", "images", "figures", "interval", "by_class", "by_patient", "missing", "failures", "over"}; intervals are
     95% over patients where a `Grade.csv` names them, else over images. Truth of another size is a failure, never resized.
@@ -45,8 +47,10 @@ def evaluate(
         if truth is not None:
             raise UsageError(f"--task query takes an index alone, whose column --label is the truth; {truth} is one too many")
         return evaluate_query(predicted, label=label, k=k, include_same_patient=include_same_patient, metric=metric, draws=draws, seed=seed)
+    if task == "locate":
+        return evaluate_points(predicted, truth, draws=draws, seed=seed)
     if task != "segment":
-        raise UsageError(f"--task {task!r} is unknown here; known: segment, query")
+        raise UsageError(f"--task {task!r} is unknown here; known: segment, query, locate")
     if truth is None:
         raise UsageError("tacit evaluate MASKS needs TRUTH, the folder of true masks; of an index: tacit evaluate INDEX --task query")
     folder = Path(predicted)

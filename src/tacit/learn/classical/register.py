@@ -85,9 +85,12 @@ def register(a: Looks, b: Looks, *, mirror: bool = False) -> list[Mapping]:
 
 def at(mapping: Mapping, points: Points) -> Points:
     """The mapping at points (p, 2) between pixels, linear; outside the frame as at its edge."""
-    col, row = points[:, 1].astype(np.float32)[None], points[:, 0].astype(np.float32)[None]
-    planes = [cv2.remap(np.ascontiguousarray(mapping[..., k]), col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] for k in (0, 1)]
-    return np.stack(planes, -1).astype(np.float64)
+    row, col = (np.clip(points[:, k], 0, mapping.shape[k] - 1) for k in (0, 1))
+    top, left = (np.minimum(v.astype(int), n - 2) for v, n in ((row, mapping.shape[0]), (col, mapping.shape[1])))
+    down, right = (row - top)[:, None], (col - left)[:, None]
+    above = mapping[top, left] * (1 - right) + mapping[top, left + 1] * right
+    below = mapping[top + 1, left] * (1 - right) + mapping[top + 1, left + 1] * right
+    return np.asarray(above * (1 - down) + below * down, np.float64)
 
 
 def warped(plane: Plane, mapping: Mapping) -> Plane:
