@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from itertools import cycle
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 OUTLINE = (20, 220, 80)
+COLOURS = ((20, 220, 80), (240, 60, 60), (60, 140, 255), (250, 190, 40), (200, 80, 220))  # of several structures, in order
 MOST_SIDE = 900  # px of a picture in the report
 
 
@@ -67,6 +69,14 @@ def outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32], colour: tupl
     """The picture with every outline drawn on it."""
     drawn = picture.copy()
     drawn[edges(labels, width)] = colour
+    return drawn
+
+
+def in_colours(picture: NDArray[np.uint8], planes: list[NDArray[np.int32]]) -> NDArray[np.uint8]:
+    """The picture with each structure's outline in a colour of its own; planes (h, w), 0 outside."""
+    drawn = picture
+    for plane, colour in zip(planes, cycle(COLOURS), strict=False):
+        drawn = outlined(drawn, plane, colour, width=1)
     return drawn
 
 

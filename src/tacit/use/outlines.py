@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.report.picture import COLOURS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,6 +25,20 @@ def geojson(labels: NDArray[np.int32], table: pd.DataFrame, class_name: str = "g
     boxes = _boxes(labels)
     features = [_feature(labels, label, boxes[label], rows.get(label, {}), class_name) for label in sorted(boxes)]
     return json.dumps({"type": "FeatureCollection", "features": [f for f in features if f]}, allow_nan=False) + "\n"
+
+
+def pieces_geojson(planes: dict[str, NDArray[np.bool_]]) -> str:
+    """A FeatureCollection of the pieces of several structures, planes (h, w) by name; each piece a feature with its area in px."""
+    features = []
+    for number, (name, inside) in enumerate(planes.items()):
+        _, labels = cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)
+        for label, box in _boxes(labels).items():
+            piece = labels[box] == label
+            feature = _feature(labels, label, box, {"area_px": float(piece.sum())}, name)
+            if feature:
+                feature["properties"]["classification"]["color"] = list(COLOURS[number % len(COLOURS)])
+                features.append(feature)
+    return json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False) + "\n"
 
 
 def _boxes(labels: NDArray[np.int32]) -> dict[int, tuple[slice, slice]]:

@@ -1,0 +1,116 @@
+"""`tacit segment` of structures that fill a picture in one way: vessels of a fundus photograph, organs of a chest radiograph.
+
+look (read all, failures) → learn → apply one by one; no spacing is needed, each method brings pictures to its own frame (`working`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.cases import Cases
+from tacit.errors import InputError, ReadError, UsageError
+from tacit.files import write_atomic
+from tacit.image import Image
+from tacit.interrupt import HeldInterrupt
+from tacit.learn.workshop import Workshop
+from tacit.read.picture import read_picture
+from tacit.report.picture import in_colours, jpeg, png, shrunk
+from tacit.report.track import Bar, Curves
+from tacit.run import Run
+from tacit.use.measure_structures import measured
+from tacit.use.model import save_model
+from tacit.use.outlines import pieces_geojson
+
+REMEDY = "check the file, or leave it out"
+
+
+def chosen_classes(network: Any, classes: str | None) -> list[str]:
+    """The structures to write, by the names that the method has for them; the first one where none is asked for. Raises UsageError."""
+    if classes is None:
+        return [network.CLASSES[0]]
+    names = [name.strip() for name in classes.split(",")]
+    unknown = [name for name in names if name not in network.CLASSES]
+    if unknown or len(set(names)) < len(names):
+        raise UsageError(f"--classes {classes!r}: expected some of {', '.join(network.CLASSES)}, each once")
+    return names
+
+
+def look(cases: Cases, network: Any, learn_from: int, seed: int, run: Run) -> tuple[Cases, list[NDArray[np.uint8]]]:
+    """The pictures that the method can use, and what it learns from: at most `learn_from` of them in its frame, drawn by the seed."""
+    drawn = set(np.random.default_rng([seed, 77]).permutation(len(cases))[:learn_from].tolist())
+    usable, frames = [], []
+    with Bar("reading") as bar:
+        for index, (_, path) in enumerate(cases):
+            frame = None
+            try:
+                frame = network.working(read_picture(path).pixels)
+            except ReadError as error:
+                run.fail(path, error)
+            except InputError as error:
+                run.fail(path, ReadError(path, str(error), REMEDY))
+            usable.append(frame is not None)
+            if frame is not None and index in drawn:
+                frames.append(frame)
+            bar.advance(index + 1, len(cases))
+    run.save_record()
+    if not any(usable):
+        raise InputError(f"none of the {len(cases)} images can be used; the first: {run.failures[0][0]}: {run.failures[0][1]}")
+    return cases.where(usable), frames
+
+
+def learn(network: Any, method: str, frames: list[NDArray[np.uint8]], classes: list[str], run: Run) -> None:
+    """Learns from frames alone and keeps what was learnt in model/."""
+    run.record["learnt_from"] = len(frames)
+    seed = run.record["seed"]
+    network.fit(frames, Workshop(seed, run.record["device"], run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
+    save_model(run.folder / "model", method, network, {"classes": classes, "images": len(frames), "seed": seed, "data": run.record["data"]})
+
+
+def apply_all(cases: Cases, network: Any, classes: list[str], run: Run) -> int:
+    """Writes the answers of every image, skips those already written, lists failures. Returns how many are written."""
+    done = 0
+    with Bar("segmenting") as bar, HeldInterrupt() as interrupt:
+        for index, (name, path) in enumerate(cases):
+            if not (run.folder / "items" / f"{name}.json").exists():
+                try:
+                    _one(name, read_picture(path), network, classes, run.folder)
+                except ReadError as error:
+                    run.fail(path, error)
+                    continue
+                except InputError as error:
+                    run.fail(path, ReadError(path, str(error), REMEDY))
+                    continue
+                except (MemoryError, cv2.error) as error:
+                    run.fail(path, ReadError(path, f"it is too large for this machine's memory ({type(error).__name__})", "shrink it"))
+                    continue
+            done += 1
+            bar.advance(index + 1, len(cases))
+            if interrupt.asked:
+                raise KeyboardInterrupt
+    return done
+
+
+def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -> None:
+    """masks/NAME.png (one value a class; where they overlap the later one), and for several classes planes/CLASS/NAME.png, each whole."""
+    p = network.probability(image.pixels)[[network.CLASSES.index(c) for c in classes]]
+    planes = p > 0.5
+    mask = np.zeros(planes.shape[1:], np.uint8)
+    for value, plane in enumerate(planes, 1):
+        mask[plane] = value
+    row = measured(p, classes, image, network)
+    write_atomic(out / "masks" / f"{name}.png", png(mask))
+    for kind, plane, inside in zip(classes, p, planes, strict=True):
+        write_atomic(out / "probability" / kind / f"{name}.png", png(np.round(255 * plane).clip(0, 255).astype(np.uint8)))
+        if len(classes) > 1:
+            write_atomic(out / "planes" / kind / f"{name}.png", png(inside.astype(np.uint8)))
+    write_atomic(out / "geojson" / f"{name}.geojson", pieces_geojson(dict(zip(classes, planes, strict=True))))
+    small = shrunk(image.pixels)
+    write_atomic(out / "figures" / f"{name}.jpg", jpeg(in_colours(small, [shrunk(plane.astype(np.int32)) for plane in planes])))
+    write_atomic(out / "items" / f"{name}.jpg", jpeg(small))
+    write_atomic(out / "items" / f"{name}.json", json.dumps({"image": name, **row, "history": "; ".join(image.history)}))
