@@ -11,7 +11,7 @@ from types import ModuleType
 from tacit.errors import MissingError, UsageError
 from tacit.phantom.drawing import Drawing
 
-NAMES = ("tissue",)
+NAMES = ("tissue", "chest")
 Draw = Callable[..., Drawing]
 
 

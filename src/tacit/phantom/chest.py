@@ -124,7 +124,7 @@ def _parameters(rng: np.random.Generator, c: ChestConfig) -> dict[str, float]:
         "neck": u(0.22, 0.42),
         "opacity": float(rng.random() < c.opacity) * u(0.2, 0.9),
         "breasts": float(rng.random() < c.breasts) * u(0.1, 0.55),
-        "gas": float(rng.random() < c.gas) * u(0.2, 1.2),
+        "gas": float(rng.random() < c.gas) * u(0.2, 2.0),
         "arms": float(rng.random() < c.arms),
         "labels": float(rng.random() < c.labels),
         "frame": float(rng.random() < c.frame),

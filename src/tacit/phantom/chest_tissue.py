@@ -56,15 +56,18 @@ def _body(rng: np.random.Generator, s: Layers, p: dict[str, float]) -> tuple[Fie
 def _inside(rng: np.random.Generator, s: Layers, p: dict[str, float], across: Field) -> Field:
     """Lungs let X-rays through; mediastinum, heart and abdomen do not."""
     u, px = rng.uniform, s.frame.px
-    soft = cv2.GaussianBlur(s.lungs, (0, 0), max(px * u(0.004, 0.02), 0.5))
+    soft = cv2.GaussianBlur(s.lungs, (0, 0), max(px * u(0.004, 0.015), 0.5))
     deep = cv2.GaussianBlur(s.lungs, (0, 0), px * u(0.06, 0.16))  # lungs are thinner at their edges
+    inner = np.clip(1.5 - 4 * np.abs(across - 0.15), 0, 1) + np.clip(2 * s.heart, 0, 1)
+    soft = np.maximum(soft, np.clip(inner, 0, 1) * _wrapped(rng, s.lungs, px))
     air = np.clip(soft * (u(0.55, 1.0) + u(0, 0.4) * deep), 0, 1)
     ground = p["lung"] * (1 + 0.25 * smooth_noise(rng, s.frame.shape, px * u(0.2, 0.8)))
     full = u(0.7, 1.2)  # what fills the cage where there is no lung
     chest = full * (1 - air) + ground * air
     spine = p["spine"] * np.exp(-((across / u(0.12, 0.22)) ** 4)) * u(0.5, 1)
     central = 0.5 * p["heart"] * np.exp(-((across / u(0.16, 0.3)) ** 4)) * np.clip((s.y + 0.05) * 6, 0, 1)
-    heart = p["heart"] * cv2.GaussianBlur(s.heart, (0, 0), max(px * u(0.004, 0.03), 0.5)) * u(0.6, 1.0)
+    thick = np.clip(cv2.distanceTransform((s.heart > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (px * u(0.05, 0.35)), 0, 1)  # round: thin at its rim
+    heart = p["heart"] * cv2.GaussianBlur(thick ** u(0.4, 1.1), (0, 0), max(px * u(0.004, 0.02), 0.5)) * u(0.6, 1.0)
     left = np.clip(0.5 + s.x / 0.3, 0, 1)  # the two domes join behind the heart
     dome = (1 - left) * thorax.diaphragm(s.cage, 0, np.minimum(s.x, 0)) + left * thorax.diaphragm(s.cage, 1, np.maximum(s.x, 0))
     low = np.clip((s.y - dome) * px / 2 + 0.5, 0, 1) * (1 - s.lungs)
@@ -77,6 +80,12 @@ def _inside(rng: np.random.Generator, s: Layers, p: dict[str, float], across: Fi
     if p["gas"]:
         total = total - _gas(rng, s, p["gas"]) * (1 - s.lungs)
     return np.asarray(np.clip(total, 0.02, None), np.float32)
+
+
+def _wrapped(rng: np.random.Generator, lungs: Field, px: float) -> Field:
+    """Lung in front of and behind what bounds it on the inside: 1 at the lungs' edge, falling with the distance from it. What is round starts thin."""
+    away = cv2.distanceTransform((lungs < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (px * rng.uniform(0.02, 0.14))
+    return np.asarray((lungs < 0.5) * np.clip(1 - away ** rng.uniform(0.4, 1.2), 0, 1), np.float32)
 
 
 def _vessels(rng: np.random.Generator, s: Layers, p: dict[str, float]) -> Field:
@@ -120,8 +129,8 @@ def _shadows(rng: np.random.Generator, s: Layers, p: dict[str, float]) -> Field:
 def _gas(rng: np.random.Generator, s: Layers, amount: float) -> Field:
     """Stomach and bowel gas under the left diaphragm, seldom under the right."""
     canvas = np.zeros(s.frame.shape, np.uint8)
-    count = int(rng.integers(1, 5))
-    points = np.stack([rng.uniform(0.25, 0.8, count) * np.where(rng.random(count) < 0.85, 1, -1), rng.uniform(0.92, 1.25, count)], 1)
+    count = int(rng.integers(1, 9))
+    points = np.stack([rng.uniform(0.15, 0.85, count) * np.where(rng.random(count) < 0.85, 1, -1), rng.uniform(0.86, 1.25, count)], 1)
     centres = s.frame.pixels(points)[:, ::-1] / 16
     axes = rng.uniform(0.03, 0.2, (count, 2)) * s.frame.px
     stamp(canvas, centres, axes, rng.uniform(0, np.pi, count), rng.integers(100, 256, count))
