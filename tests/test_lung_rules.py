@@ -79,7 +79,10 @@ def test_the_mixtures_em_equals_a_slow_plain_version() -> None:
         means = [[sum(w * p[f] for w, p in zip(r[k], pixels)) / sum(r[k]) for f in range(2)] for k in range(3)]
         spreads = [[max(sum(w * (p[f] - means[k][f]) ** 2 for w, p in zip(r[k], pixels)) / sum(r[k]), 0.05) for f in range(2)] for k in range(3)]
         for n, p in enumerate(pixels):
-            like = [base[k][n] ** beta * math.prod(math.exp(-((p[f] - means[k][f]) ** 2) / (2 * spreads[k][f])) / math.sqrt(spreads[k][f]) for f in range(2)) for k in range(3)]
+            like = [
+                base[k][n] ** beta * math.prod(math.exp(-((p[f] - means[k][f]) ** 2) / (2 * spreads[k][f])) / math.sqrt(spreads[k][f]) for f in range(2))
+                for k in range(3)
+            ]
             for k in range(3):
                 r[k][n] = like[k] / sum(like)
     assert np.allclose(posterior(x, prior, beta, steps).reshape(3, -1), np.array(r), atol=1e-5)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ from tacit.prepare.radiograph import chest_frame, planes_of
 from tacit.prepare.snap import SnapConfig, snapped
 from tacit.prepare.space import to_size
 
+PIECES = (2, 1, 2)  # so many lungs, hearts and clavicles a chest has
+
 
 class ChestNetworkConfig(UNetConfig):
     width: Count = 8  # channels at full resolution; doubled at every halving up to 8×
@@ -44,11 +47,11 @@ class ChestNetworkConfig(UNetConfig):
 
 
 class ChestAdaptConfig(Config):
-    rounds: Annotated[int, Field(ge=0)] = 2  # students in a row, each taught by the one before; 0 = a teacher is the answer
+    rounds: Annotated[int, Field(ge=0)] = 1  # students in a row, each taught by the one before; 0 = a teacher is the answer
     drawn: Share = 0.5  # share of drawn radiographs in the student's batches
     sharpness: float = 1.5  # the weight of a soft label p is min(1, sharpness·|2p − 1|)
     zooms: tuple[float, ...] = (0.9, 1.0, 1.1)  # everyone looks at each radiograph at these zooms
-    snap: bool = True  # whether the lungs are snapped to edges before the student learns them
+    snap: bool = False  # whether the lungs are snapped to edges before the student learns them
 
 
 class ChestTaughtConfig(Config):
@@ -132,7 +135,7 @@ class ChestTaught(nn.Module):
 
     def probability(self, picture: NDArray) -> NDArray[np.float32]:
         """Lungs, heart and clavicles, (3, h, w) in 0–1 at the radiograph's own size, zooms averaged. Raises InputError as `working`."""
-        p = self._looks(self.working(picture)).mean(0)
+        p = largest_pieces(self._looks(self.working(picture)).mean(0), PIECES)
         return np.stack([to_size(plane, (picture.shape[0], picture.shape[1])) for plane in p])
 
     def confidence(self, picture: NDArray) -> float:
@@ -181,12 +184,22 @@ def drawn_chests(c: ChestTaughtConfig, shop: Workshop, seed: int) -> list[ChestL
     return lessons
 
 
+def largest_pieces(p: NDArray[np.float32], counts: tuple[int, ...]) -> NDArray[np.float32]:
+    """Probabilities (k, h, w) with all but the `counts[k]` largest pieces above one half set to 0: gas under the diaphragm is no third lung."""
+    kept = p.copy()
+    for plane, count in zip(kept, counts, strict=True):
+        _, pieces, sizes, _ = cv2.connectedComponentsWithStats((plane > 0.5).astype(np.uint8), connectivity=4)
+        order = 1 + np.argsort(-sizes[1:, cv2.CC_STAT_AREA], kind="stable")
+        plane[np.isin(pieces, order[count:])] = 0
+    return kept
+
+
 def agreed_chests(networks: list[nn.Module], pictures: list[NDArray[np.uint8]], c: ChestTaughtConfig, shop: Workshop, stage: str) -> list[ChestLesson]:
     """The real radiographs with the networks' mean answer as soft targets, the lungs snapped; unsure pixels weigh less."""
     lessons = []
     with shop.bar(stage) as bar:
         for index, ranks in enumerate(pictures):
-            p = zoomed_mean(networks, planes_of(ranks), c.adapt.zooms).mean(0)
+            p = largest_pieces(zoomed_mean(networks, planes_of(ranks), c.adapt.zooms).mean(0), PIECES)
             if c.adapt.snap:
                 p[0] = snapped(p[0], p[1], ranks, c.snap)
             sure = np.minimum(1, c.adapt.sharpness * np.abs(2 * p - 1))

@@ -18,7 +18,7 @@ Draw = Callable[..., Drawing]
 def generator(name: str) -> ModuleType:
     """The module that draws `name`: one of `NAMES`, or the path of a Python file.
 
-    It has `draw(rng, shape, um_per_px, config=None, *, stains=None) -> Drawing` and `CLASSES`, a tuple of names.
+    It has `draw(rng, shape, um_per_px, config=None, *, stains=None) -> Drawing`, `CLASSES`, a tuple of names, and, where it is ours, `SETTINGS`, the class of its config.
     A file is run as code: use your own.
     """
     if name in NAMES:

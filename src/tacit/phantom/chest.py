@@ -40,7 +40,7 @@ class ChestConfig(Config):
     dome: Range = (0.70, 0.90)  # Y of the diaphragm's top
     heart_size: Range = (0.82, 1.20)  # against the usual
     heart_width: Range = (0.78, 1.25)  # beyond its size
-    clavicle: Range = (0.055, 0.105)  # thickness, X
+    clavicle: Range = (0.05, 0.095)  # thickness, X
     wobble: Share = 0.009  # SD by which all outlines are bent, share of the picture
     # what X-rays meet, in thicknesses of a chest wall
     lung: Range = (0.05, 0.5)  # what the lungs themselves hold
@@ -65,6 +65,9 @@ class ChestConfig(Config):
     tubes: Share = 0.12  # share of pictures with a tube, wire or box
 
 
+SETTINGS = ChestConfig
+
+
 def draw(
     rng: np.random.Generator,
     shape: tuple[int, int],
@@ -86,9 +89,11 @@ def draw(
     x, y = frame.fields()
     sides = [thorax.lung(cage, k, x, y) for k in (0, 1)]
     heart = frame.filled(thorax.heart(rng, p["heart_size"], p["heart_width"], p["heart_lift"], p["middle"], 0.012))
-    bones = [thorax.clavicle(rng, k, 0.5 * p["middle"], p["clavicle"] * (1 + 0.1 * rng.standard_normal()), p["clavicle_low"], p["clavicle_rise"])[0] for k in (0, 1)]
+    bones = [
+        thorax.clavicle(rng, k, 0.5 * p["middle"], p["clavicle"] * (1 + 0.1 * rng.standard_normal()), p["clavicle_low"], p["clavicle_rise"])[0] for k in (0, 1)
+    ]
     clavicles = np.maximum(*[frame.filled(b) for b in bones])
-    soft = np.clip(np.maximum(*sides) * frame.px + 0.5, 0, 1)  # the lungs' share of every pixel
+    soft = np.clip(np.maximum(*sides) * frame.px + 0.5, 0, 1).astype(np.float32)  # the lungs' share of every pixel
     layers = Layers(frame, x, y, cage, soft * (1 - heart), heart, clavicles)
     thickness = lay(rng, layers, p)
     planes = np.stack([layers.lungs, heart, clavicles * _cage_share(cage, x, y, frame.px)])
@@ -170,6 +175,8 @@ def _cage(rng: np.random.Generator, c: ChestConfig, p: dict[str, float]) -> Cage
         scallop=pair(0.0, u(0, 0.012)),
         middle=p["middle"],
         knob=(p["knob"], u(0.22, 0.36), u(0.04, 0.075)),
+        aorta=u(0.0, 0.8),
+        trunk=(u(0.0, 0.12), u(0.38, 0.5)),
         vein=(u(0.0, 0.08), u(0.3, 0.45)),
     )
 

@@ -73,6 +73,8 @@ def _inside(rng: np.random.Generator, s: Layers, p: dict[str, float], across: Fi
     low = np.clip((s.y - dome) * px / 2 + 0.5, 0, 1) * (1 - s.lungs)
     below = p["abdomen"] * low * np.clip(1 - (np.abs(s.x) - p["wall"]) * u(0.5, 4), 0.1, 1)
     side = u(0.0, 0.9) * np.exp(-(((np.abs(s.x) - u(1.02, 1.15)) / u(0.06, 0.2)) ** 2)) * (1 - soft) * np.clip(s.y * 4, 0, 1)  # rays that graze the wall
+    wall = np.where(s.x < 0, thorax.outer(s.cage, 0, s.y), thorax.outer(s.cage, 1, s.y)) - np.abs(s.x)
+    side = side + u(0.0, 0.5) * np.exp(-(np.abs(wall / u(0.015, 0.06)) ** u(1, 2))) * (s.y > 0)  # and the ribs there, seen end on: the lung's rim is pale
     seen_through = u(0.0, 0.6) * np.exp(-np.clip(dome - s.y, 0, 1) / u(0.02, 0.10)) * s.lungs * u()  # the abdomen's thick part behind the lung's foot
     windpipe = -u(0, 0.8) * np.exp(-((across / u(0.04, 0.08)) ** 2)) * (s.y < u(0.30, 0.42))
     total = chest + side + np.maximum(spine, central) + heart + below + seen_through + windpipe
@@ -92,12 +94,12 @@ def _vessels(rng: np.random.Generator, s: Layers, p: dict[str, float]) -> Field:
     """Hila and the vessels that fan out of them, thinner at each fork."""
     canvas = np.zeros(s.frame.shape, np.uint8)
     blob = np.zeros(s.frame.shape, np.float32)
-    for k, side in enumerate(thorax.SIDES):
+    for side in thorax.SIDES:
         at = np.array([side * rng.uniform(0.22, 0.34) + s.cage.middle, rng.uniform(0.40, 0.54)])
         size = rng.uniform(0.06, 0.16)
         blob += np.exp(-(((s.x - at[0]) / size) ** 2) - ((s.y - at[1]) / (1.5 * size)) ** 2)
         for _ in range(int(rng.integers(6, 14))):
-            angle = rng.uniform(-1.3, 1.3) + (0.3 if k else 0.3)
+            angle = rng.uniform(-1.3, 1.3) + 0.3
             _branch(rng, canvas, s.frame, at, side, angle, rng.uniform(0.015, 0.04), 3)
     thin = cv2.GaussianBlur(canvas.astype(np.float32) / 255, (0, 0), max(s.frame.px * 0.006, 0.4))
     return np.asarray(p["vessels"] * (thin * s.lungs * 0.8 + rng.uniform(0.3, 2.2) * blob), np.float32)
@@ -150,7 +152,11 @@ def _bones(rng: np.random.Generator, s: Layers, p: dict[str, float]) -> Field:
                 s.frame.band(core, line, 0.6 * wide, 255)
             total += strength * (hull.astype(np.float32) - rng.uniform(0, 0.5) * core) / 255
         if rng.random() < 0.7:
-            blade = np.array([[0.72, 0.05], [1.05, 0.0], [1.12, 0.25], [0.98, 0.55], [0.86, 0.5]]) + 0.05 * rng.standard_normal((5, 2)) + [rng.uniform(-0.12, 0.2), 0]
+            blade = (
+                np.array([[0.72, 0.05], [1.05, 0.0], [1.12, 0.25], [0.98, 0.55], [0.86, 0.5]])
+                + 0.05 * rng.standard_normal((5, 2))
+                + [rng.uniform(-0.12, 0.2), 0]
+            )
             total += rng.uniform(0.05, 0.35) * s.frame.filled(thorax.smooth_ring(blade * [thorax.SIDES[k], 1]))
     rim = cv2.GaussianBlur(s.clavicles, (0, 0), max(0.012 * s.frame.px, 0.5))
     bone = s.clavicles * (1 - rng.uniform(0, 0.4) * np.clip(2 * rim - 1, 0, 1))

@@ -29,9 +29,10 @@ class Frame:
 
     def fields(self) -> tuple[Field, Field]:
         """X and Y of every pixel's middle."""
-        rows, cols = np.mgrid[0 : self.shape[0], 0 : self.shape[1]].astype(np.float32)
-        x, y = np.linalg.inv(self.matrix[:, :2]).astype(np.float32) @ (np.stack([cols.ravel(), rows.ravel()]) - self.matrix[:, 2:].astype(np.float32))
-        return x.reshape(self.shape), y.reshape(self.shape)
+        rows, cols = np.mgrid[0 : self.shape[0], 0 : self.shape[1]]
+        (a, b), (c, d) = np.linalg.inv(self.matrix[:, :2]).tolist()
+        right, down = cols - self.matrix[0, 2], rows - self.matrix[1, 2]
+        return (a * right + b * down).astype(np.float32), (c * right + d * down).astype(np.float32)
 
     def pixels(self, points: Points) -> NDArray[np.int32]:
         """(n, 2) col, row in OpenCV's fixed point."""
@@ -46,7 +47,7 @@ class Frame:
         """The polygon's share of every pixel, 0–1."""
         canvas = np.zeros(self.shape, np.uint8)
         cv2.fillPoly(canvas, [self.pixels(points)], 255, cv2.LINE_AA, _SUBPIXEL)
-        return canvas.astype(np.float32) / 255
+        return np.asarray(canvas / 255, np.float32)
 
     def band(self, canvas: NDArray[np.uint8], points: Points, width: float, value: int) -> None:
         """A line of `width` (units of X) along the points, drawn on a uint8 canvas in place."""
@@ -71,6 +72,8 @@ class Cage:
     scallop: tuple[float, float]  # a small wave of the diaphragm
     middle: float  # X of the mediastinum's middle: a turned patient
     knob: tuple[float, float, float]  # aortic knob: height, Y, half-width; bulges to the patient's left
+    aorta: float  # share of the knob's height that stays below it
+    trunk: tuple[float, float]  # pulmonary trunk: bulge to the left, and its Y
     vein: tuple[float, float]  # superior vena cava: bulge to the right, and the Y where it ends
 
 
@@ -86,7 +89,8 @@ def mediastinum(cage: Cage, k: int, y: Field) -> Field:
     x = cage.inner[k] + (cage.inner_low[k] - cage.inner[k]) * np.clip((y - 0.25) / 0.5, 0, 1)
     if k == 1:
         height, at, half = cage.knob
-        x = x + height * np.exp(-(((y - at) / half) ** 2)) + 0.3 * height * np.exp(-(((y - at - 2.4 * half) / half) ** 2))
+        arch = np.exp(-(((y - at) / half) ** 2))
+        x = x + height * np.where(y > at, np.maximum(arch, cage.aorta), arch) + cage.trunk[0] * np.exp(-(((y - cage.trunk[1]) / 0.09) ** 2))
     else:
         x = x + cage.vein[0] / (1 + np.exp((y - cage.vein[1]) / 0.05))
     return np.asarray(x, np.float32)
@@ -121,7 +125,7 @@ def smooth_ring(points: Points, count: int = 96) -> Points:
     return np.asarray(CubicSpline(walked, closed, bc_type="periodic")(np.linspace(0, walked[-1], count, endpoint=False)))
 
 
-_HEART = np.array([[-0.17, 0.50], [0.02, 0.47], [0.17, 0.50], [0.43, 0.66], [0.63, 0.83], [0.55, 0.90], [0.15, 0.92], [-0.22, 0.86], [-0.31, 0.71]])
+_HEART = np.array([[-0.18, 0.53], [0.0, 0.50], [0.17, 0.53], [0.43, 0.66], [0.62, 0.81], [0.57, 0.87], [0.15, 0.90], [-0.23, 0.84], [-0.31, 0.71]])
 
 
 def heart(rng: np.random.Generator, size: float, width: float, lift: float, middle: float, wobble: float) -> Points:
@@ -139,7 +143,7 @@ def clavicle(rng: np.random.Generator, k: int, middle: float, thick: float, low:
     across = start + (rng.uniform(1.05, 1.3) - start) * t
     bow = rng.uniform(-0.03, 0.05) * np.sin(2 * np.pi * t) + rng.uniform(-0.02, 0.04) * np.sin(np.pi * t)
     along = low - rise * t + bow
-    half = 0.5 * thick * (1 + rng.uniform(0.2, 0.7) * np.exp(-t / 0.12) + 0.2 * t)
+    half = 0.5 * thick * (1 + rng.uniform(0.1, 0.5) * np.exp(-t / 0.12) + 0.2 * t)
     normal = np.stack([-np.gradient(along), np.gradient(across)], 1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     line = np.stack([across, along], 1)

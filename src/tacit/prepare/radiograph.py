@@ -27,7 +27,9 @@ def grey_levels(picture: NDArray) -> NDArray[np.float32]:
         raise InputError(f"a radiograph is (h, w) or (h, w, 3) of numbers; this is {picture.shape} of {picture.dtype}; give one picture, grey")
     h, w = picture.shape[:2]
     if min(h, w) < LEAST_PX or max(h, w) > MOST_STRETCH * min(h, w):
-        raise InputError(f"a radiograph of the chest has at least {LEAST_PX} px a side and sides of at most {MOST_STRETCH:g} to 1; this has {h}×{w}; leave it out")
+        raise InputError(
+            f"a radiograph of the chest has at least {LEAST_PX} px a side and sides of at most {MOST_STRETCH:g} to 1; this has {h}×{w}; leave it out"
+        )
     if np.iscomplexobj(picture) or not np.isfinite(picture).all():
         raise InputError(f"this radiograph of {h}×{w} holds values that are not finite; export it again or leave it out")
     levels = picture.astype(np.float32)

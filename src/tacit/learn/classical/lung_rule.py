@@ -122,20 +122,18 @@ def outer_hull(mask: Mask) -> Mask:
     """Each half with its outer side filled to the convex hull, and its holes; the inner side (heart, mediastinum) and the foot (diaphragm) stay hollow."""
     filled = np.zeros(mask.shape, bool)
     middle = mask.shape[1] // 2
-    for half, mirror in ((mask[:, :middle], False), (mask[:, middle:], True)):
-        half = half[:, ::-1] if mirror else half
+    for mirror in (False, True):
+        half = mask[:, middle:][:, ::-1] if mirror else mask[:, :middle]
         points = np.argwhere(half)[:, ::-1].astype(np.int32)
         whole = half.astype(np.uint8)
         if len(points) > 2:
             hull = np.zeros(half.shape, np.uint8)
             cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-            rows = np.arange(half.shape[0])[:, None]
-            first = np.where(half.any(1), half.argmax(1), half.shape[1])[:, None]  # the outermost lung pixel of every row
-            lateral = (np.arange(half.shape[1])[None] <= first) & (rows <= points[:, 1].max())
-            lateral &= half.any(1)[:, None]
+            inwards = np.cumsum(half, axis=1)  # 0 as long as no lung has come from the outside
+            lateral = (inwards == 0) & half.any(1, keepdims=True)
             contours, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(whole, contours, -1, 1, -1)
-            whole |= (hull & lateral).astype(np.uint8)
+            whole[lateral] |= hull[lateral]
         whole = whole[:, ::-1] if mirror else whole
         filled[:, slice(middle, None) if mirror else slice(0, middle)] = whole > 0
     return filled
