@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from tacit.errors import InputError
+from tacit.errors import ConfigError, InputError
 from tacit.phantom import chest, thorax
 from tacit.phantom.chest import CLASSES, ChestConfig, draw
 from tacit.prepare.radiograph import bone_is_dark, chest_frame, grey_levels, planes_of, ranked
 from tacit.prepare.snap import SnapConfig, inner_and_lower, snapped
+from tacit.use.draw import draw_sheet
 
 
 def one(seed: int, shape: tuple[int, int] = (128, 128), **changes):
@@ -154,6 +157,17 @@ def test_the_snap_leaves_the_outer_side_and_empty_masks_alone() -> None:
     assert changed.any() and not (changed & ~inner_and_lower(soft > 0.5)).any()
     for flat in (np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)):
         assert (snapped(flat, flat, chest_frame(d.picture, 64)) == flat).all()
+
+
+def test_a_sheet_of_chests_keeps_every_structure_whole(tmp_path: Path) -> None:
+    draw_sheet("chest", tmp_path / "o", count=2, shape=(60, 80), set=["opacity=0.0"])
+    for name in CLASSES:
+        plane = cv2.imread(str(tmp_path / "o" / "planes" / name / "chest_0001.png"), cv2.IMREAD_UNCHANGED)
+        again = draw(np.random.default_rng([0, 1]), (60, 80), 1.0, ChestConfig(opacity=0.0))
+        assert (plane == again.planes[CLASSES.index(name)]).all()
+    assert (tmp_path / "o" / "figures" / "sheet.png").exists()
+    with pytest.raises(ConfigError, match="opacity"):
+        draw_sheet("chest", tmp_path / "p", count=1, set=["opacty=0.0"])
 
 
 def test_the_generator_is_known_by_name() -> None:

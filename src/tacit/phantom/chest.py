@@ -40,16 +40,16 @@ class ChestConfig(Config):
     dome: Range = (0.70, 0.90)  # Y of the diaphragm's top
     heart_size: Range = (0.82, 1.20)  # against the usual
     heart_width: Range = (0.78, 1.25)  # beyond its size
-    clavicle: Range = (0.05, 0.095)  # thickness, X
+    clavicle: Range = (0.045, 0.082)  # thickness, X
     wobble: Share = 0.009  # SD by which all outlines are bent, share of the picture
     # what X-rays meet, in thicknesses of a chest wall
     lung: Range = (0.05, 0.5)  # what the lungs themselves hold
-    heart: Range = (0.5, 1.8)
-    spine: Range = (0.4, 1.8)
-    abdomen: Range = (0.9, 2.6)
+    heart: Range = (0.5, 1.8)  # the heart where it is thickest
+    spine: Range = (0.4, 1.8)  # the spine, behind the mediastinum
+    abdomen: Range = (0.9, 2.6)  # what lies under the diaphragm
     rib: Range = (0.03, 0.32)  # a rib behind; in front a part of it
-    collarbone: Range = (0.10, 0.5)
-    vessels: Range = (0.0, 0.30)
+    collarbone: Range = (0.10, 0.5)  # a clavicle
+    vessels: Range = (0.0, 0.30)  # vessels and the hila they come from
     opacity: Share = 0.2  # share of pictures with shadows in the lungs
     breasts: Share = 0.35  # share of pictures with breast shadows
     gas: Share = 0.5  # share of pictures with gas under the left diaphragm
@@ -159,14 +159,14 @@ def _cage(rng: np.random.Generator, c: ChestConfig, p: dict[str, float]) -> Cage
         return float(a), float(b)
 
     u = rng.uniform
-    right = p["dome"]
+    right, low = p["dome"], p["mediastinum"] + u(-0.02, 0.07)
     return Cage(
         apex=pair(p["apex"], 0.04),
         widest=pair(u(0.6, 0.95), 0.04),
         round=pair(u(1.8, 2.7), 0.15),
         taper=pair(u(0.0, 0.25), 0.05),
         inner=pair(p["mediastinum"], 0.02),
-        inner_low=pair(p["mediastinum"] + u(-0.02, 0.08), 0.03),
+        inner_low=(low + u(-0.02, 0.02), low + u(-0.01, 0.07)),
         inner_deep=pair(u(0.08, 0.22), 0.03),
         dome=(right, float(np.clip(right + u(-0.03, 0.09), 0.6, 0.95))),
         dome_at=pair(u(0.38, 0.58), 0.05),
@@ -175,17 +175,17 @@ def _cage(rng: np.random.Generator, c: ChestConfig, p: dict[str, float]) -> Cage
         scallop=pair(0.0, u(0, 0.012)),
         middle=p["middle"],
         knob=(p["knob"], u(0.22, 0.36), u(0.04, 0.075)),
-        aorta=u(0.0, 0.8),
-        trunk=(u(0.0, 0.12), u(0.38, 0.5)),
+        aorta=u(0.2, 1.0),
+        trunk=(u(0.0, 0.16), u(0.36, 0.5)),
         vein=(u(0.0, 0.08), u(0.3, 0.45)),
     )
 
 
 def _cage_share(cage: Cage, x: Field, y: Field, px: float) -> Field:
     """1 where a pixel lies inside the rib cage or just outside it: readers outline clavicles only there."""
-    lower = np.clip(y + 0.06, 0, 1)
+    lower = np.clip(y + 0.05, 0, 1)
     k = (x > 0).astype(int)
-    wall = np.where(k == 0, thorax.outer(cage, 0, lower), thorax.outer(cage, 1, lower)) + 0.06
+    wall = np.where(k == 0, thorax.outer(cage, 0, lower), thorax.outer(cage, 1, lower)) + 0.02
     return np.clip((wall - np.abs(x)) * px + 0.5, 0, 1).astype(np.float32)
 
 

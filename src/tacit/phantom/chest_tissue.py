@@ -86,7 +86,7 @@ def _inside(rng: np.random.Generator, s: Layers, p: dict[str, float], across: Fi
 
 def _wrapped(rng: np.random.Generator, lungs: Field, px: float) -> Field:
     """Lung in front of and behind what bounds it on the inside: 1 at the lungs' edge, falling with the distance from it. What is round starts thin."""
-    away = cv2.distanceTransform((lungs < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (px * rng.uniform(0.02, 0.14))
+    away = cv2.distanceTransform((lungs < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (px * rng.uniform(0.02, 0.18))
     return np.asarray((lungs < 0.5) * np.clip(1 - away ** rng.uniform(0.4, 1.2), 0, 1), np.float32)
 
 
