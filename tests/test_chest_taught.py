@@ -13,7 +13,7 @@ import torch
 from tacit.config import build, parse_assignments
 from tacit.errors import InputError, TacitError
 from tacit.learn.chest_lessons import ChestLesson, ChestViewConfig, chest_batches
-from tacit.learn.chest_taught import ChestTaught, ChestTaughtConfig, drawn_chests, largest_pieces
+from tacit.learn.chest_taught import ChestTaught, ChestTaughtConfig, agreed_chests, drawn_chests, largest_pieces
 from tacit.learn.methods import RADIOGRAPHS
 from tacit.learn.workshop import Workshop
 from tacit.parts.loss import soft_dice
@@ -21,7 +21,7 @@ from tacit.phantom.chest import draw
 from tacit.use.model import load_model, save_model
 
 TINY = [
-    *("side=64", "finer=1", "pictures=24", "teachers=1", "network.width=8", "network.depth=4", "train.epochs=1", "train.steps=6", "train.batch=4"),
+    *("side=64", "finer=1", "pictures=8", "teachers=1", "network.width=8", "network.depth=4", "train.epochs=1", "train.steps=6", "train.batch=4"),
     *("student.epochs=1", "student.steps=4", "student.batch=4", "adapt.rounds=1"),
 ]
 
@@ -51,13 +51,21 @@ def test_learns_from_no_picture_from_one_and_from_several(count: int) -> None:
 
 
 def test_seconds_of_learning_find_drawn_lungs_that_were_not_learnt_from() -> None:
-    method = made("adapt.rounds=0", "pictures=60", "train.steps=90", "train.batch=6", "train.average=0.0")
+    method = made("adapt.rounds=0", "pictures=50", "train.steps=80", "train.batch=6", "train.average=0.0")
     method.fit([], Workshop())
     found = []
     for seed in range(6):
         d = draw(np.random.default_rng([1234, seed]), (96, 96))
         found.append(dice(method.probability(d.picture)[0] > 0.5, d.planes[0] > 0))
     assert np.mean(found) > 0.7
+
+
+@pytest.mark.parametrize("change", ["adapt.rounds=2", "adapt.rounds=0", "dice=0.0", "teachers=2", "adapt.drawn=0.0"])
+def test_options_learn_something_else(change: str) -> None:
+    pictures = real(made(), 2)
+    plain, changed = (made(*more).fit(pictures, Workshop()) for more in ((), (change,)))
+    assert any(not torch.equal(a, b) for a, b in zip(plain.state_dict().values(), changed.state_dict().values(), strict=True))
+    assert np.isfinite(changed.probability(draw(np.random.default_rng(1), (50, 50)).picture)).all()
 
 
 def test_same_seed_same_weights_and_another_seed_others() -> None:
@@ -167,6 +175,25 @@ def test_only_the_largest_pieces_stay() -> None:
     kept = largest_pieces(p, (2,))
     assert not kept[0, 16:18, 30:34].any() and (kept[0, :14] == p[0, :14]).all()
     assert (largest_pieces(p, (3,)) == p).all()
+
+
+def test_labels_are_snapped_where_it_is_asked_for() -> None:
+    d = draw(np.random.default_rng(4), (64, 64))
+
+    class Sees(torch.nn.Module):  # answers with the drawn truth, moved
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            moved = np.roll(d.planes, 2, axis=2).astype(np.float32) / 255 * 8 - 4
+            return torch.nn.functional.interpolate(torch.from_numpy(moved)[None], x.shape[2:]) + 0 * next(self.parameters())
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    plain, snapped = (
+        agreed_chests([Sees()], [made().working(d.picture)], build(ChestTaughtConfig, parse_assignments([*TINY, f"adapt.snap={s}"])), Workshop(), "agree")[0]
+        for s in ("false", "true")
+    )
+    assert (plain.target[..., 0] != snapped.target[..., 0]).any() and (plain.target[..., 1:] == snapped.target[..., 1:]).all()
 
 
 def test_soft_dice_of_closed_form() -> None:

@@ -33,7 +33,7 @@ from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.unet import UNet, UNetConfig
 from tacit.phantom import chest
 from tacit.phantom.chest import ChestConfig
-from tacit.prepare.radiograph import chest_frame, planes_of
+from tacit.prepare.radiograph import chest_frame, planes_of, ranked
 from tacit.prepare.snap import SnapConfig, snapped
 from tacit.prepare.space import to_size
 
@@ -128,10 +128,9 @@ class ChestTaught(nn.Module):
     def _taught(self, stage: str, drawn: list[ChestLesson], real: list[ChestLesson], train: TrainConfig, shop: Workshop, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         from_drawn = round(train.batch * self.config.adapt.drawn) if real else train.batch
-        source = chest_batches(drawn, from_drawn, self.config.views, seed)
-        if real:
-            source = mixed(source, chest_batches(real, train.batch - from_drawn, self.config.views, seed + 250))
-        return shop.train(stage, ChestTaught(self.config), source, train, seed=seed)
+        parts = ((drawn, from_drawn, seed), (real, train.batch - from_drawn, seed + 250))
+        sources = [chest_batches(lessons, count, self.config.views, own) for lessons, count, own in parts if count]
+        return shop.train(stage, ChestTaught(self.config), mixed(*sources), train, seed=seed)
 
     def probability(self, picture: NDArray) -> NDArray[np.float32]:
         """Lungs, heart and clavicles, (3, h, w) in 0–1 at the radiograph's own size, zooms averaged. Raises InputError as `working`."""
@@ -179,7 +178,7 @@ def drawn_chests(c: ChestTaughtConfig, shop: Workshop, seed: int) -> list[ChestL
             drawing = chest.draw(np.random.default_rng([seed, index]), (fine, fine), config=c.chest)
             assert drawing.planes is not None  # a chest always has them
             target = to_size(np.ascontiguousarray(drawing.planes.transpose(1, 2, 0)), (c.side, c.side))
-            lessons.append(ChestLesson(chest_frame(drawing.picture, c.side), target, np.full_like(target, 255)))
+            lessons.append(ChestLesson(ranked(to_size(drawing.picture[..., 0].astype(np.float32), (c.side, c.side))), target, np.full_like(target, 255)))
             bar.advance(index + 1, c.pictures)
     return lessons
 
@@ -201,7 +200,7 @@ def agreed_chests(networks: list[nn.Module], pictures: list[NDArray[np.uint8]], 
         for index, ranks in enumerate(pictures):
             p = largest_pieces(zoomed_mean(networks, planes_of(ranks), c.adapt.zooms).mean(0), PIECES)
             if c.adapt.snap:
-                p[0] = snapped(p[0], p[1], ranks, c.snap)
+                p[0] = snapped(p[0], ranks, c.snap)
             sure = np.minimum(1, c.adapt.sharpness * np.abs(2 * p - 1))
             target, weight = (np.ascontiguousarray(np.clip(255 * plane, 0, 255).astype(np.uint8).transpose(1, 2, 0)) for plane in (p, sure))
             lessons.append(ChestLesson(ranks, target, weight))

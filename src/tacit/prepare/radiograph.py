@@ -51,13 +51,12 @@ def ranked(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def bone_is_dark(ranks: NDArray[np.uint8]) -> bool:
-    """Whether a chest is shown as MONOCHROME1, bone dark: its middle column is darker than the lungs beside it. ranks (h, w)."""
-    h, w = ranks.shape
-
-    def mean(left: float, right: float) -> float:
-        return float(ranks[int(0.25 * h) : int(0.65 * h), int(left * w) : max(int(right * w), int(left * w) + 1)].mean())
-
-    return mean(0.44, 0.56) < 0.5 * (mean(0.2, 0.36) + mean(0.64, 0.8))
+    """Whether a chest is shown as MONOCHROME1, bone dark: where lungs usually lie it is brighter than in its middle column and at its foot. ranks (h, w)."""
+    row, col = np.mgrid[0 : ranks.shape[0], 0 : ranks.shape[1]].astype(np.float32) + 0.5
+    row, col = row / ranks.shape[0], np.abs(col / ranks.shape[1] - 0.5)  # shares of the picture; columns from the middle
+    lungs = ((col - 0.2) / 0.12) ** 2 + ((row - 0.45) / 0.27) ** 2 < 1
+    column, foot = (col < 0.06) & (row > 0.25) & (row < 0.9), (col < 0.3) & (row > 0.85)
+    return bool(ranks[lungs].mean() > 0.5 * (ranks[column].mean() + ranks[foot].mean()))
 
 
 def chest_frame(picture: NDArray, side: int) -> NDArray[np.uint8]:

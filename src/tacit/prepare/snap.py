@@ -21,8 +21,8 @@ class SnapConfig(Config):
     steps: int = 4  # times
 
 
-def snapped(lungs: NDArray[np.float32], heart: NDArray[np.float32], ranks: NDArray[np.uint8], config: SnapConfig = SnapConfig()) -> NDArray[np.float32]:
-    """The lungs' probability (h, w) with its outline moved to the edge between dark and bright. heart: probability (h, w); ranks (h, w), bone white."""
+def snapped(lungs: NDArray[np.float32], ranks: NDArray[np.uint8], config: SnapConfig = SnapConfig()) -> NDArray[np.float32]:
+    """The lungs' probability (h, w) with its outline moved to the edge between dark and bright. ranks (h, w), bone white."""
     side = lungs.shape[1]
     grey = cv2.GaussianBlur(ranks.astype(np.float32), (0, 0), 0.006 * side)
     mask = lungs > 0.5
