@@ -76,4 +76,4 @@ def _confidence(runs: list[dict[str, Any]]) -> str:
         lines.append(
             f"seed {r['seed']}: rank correlation with lung Dice {c['spearman']:.2f}; {named}; median distance from the drawings {c['far_from_drawing']:.2f}"
         )
-    return "\nConfidence of `phantom-chest` (agreement over zooms; it names what is less sure than 98% of the drawings): " + ". ".join(lines) + ".\n"
+    return "\nConfidence of `phantom-chest` (mean |2p − 1| over the lungs; it names what is less sure than 98% of the drawings): " + ". ".join(lines) + ".\n"
