@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from write_chest import chest
 from write_index import index
 from write_pairs import pairs
 from write_query import queries
@@ -107,7 +108,7 @@ def written() -> str:
         + extra("torture.json", torture)
         + extra("report_backbones.json", backbones)
     )
-    text += queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += chest(RESULTS) + queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

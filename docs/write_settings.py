@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tacit.config import Config
-from tacit.learn.methods import METHODS
+from tacit.learn.methods import METHODS, RADIOGRAPHS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
 from tacit.use.instances import InstancesConfig
@@ -56,6 +56,8 @@ def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for method, kind in RADIOGRAPHS.items():
+        text += f"\n## Chest radiographs, `{method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for method, kind in PRETRAINING.items():
         text += f"\n## `tacit pretrain --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive, Range, Share
+from tacit.learn.far import distance, remembered
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
 from tacit.learn.predict import mean_probability
 from tacit.learn.real_ground import on_real_ground
@@ -134,21 +135,17 @@ class PhantomTaught(nn.Module):
         shares = torch.tensor([float(lesson.target[..., 0].mean()) / 255 for lesson in lessons])
         self.drawn_share = shares.quantile(torch.tensor([0.01, 0.99]))
         seen = torch.stack([self._summary(lesson.picture) for lesson in lessons])
-        self.drawn_mean, self.drawn_deviation = seen.mean(0), seen.std(0).clamp_min(1e-4)
-        self.drawn_far = torch.stack([self._distance(s) for s in seen]).quantile(0.99)
+        self.drawn_mean, self.drawn_deviation, self.drawn_far = remembered(seen)
 
     def _summary(self, picture: NDArray[np.uint8]) -> Tensor:
         x = torch.from_numpy(standardised(picture))[None].to(self.drawn_mean.device)
         return self.network.summary(x)[0]
 
-    def _distance(self, summary: Tensor) -> Tensor:
-        return (((summary - self.drawn_mean) / self.drawn_deviation) ** 2).mean().sqrt()
-
     @torch.no_grad()
     def far_from_drawing(self, picture: NDArray[np.uint8]) -> float:
         """How unlike the drawings a picture at `um_per_px` is: above 1 it is farther from their mean than 99% of them."""
         corner = picture[:512, :512]  # enough to tell, and flat memory
-        return float(self._distance(self._summary(corner)) / self.drawn_far)
+        return float(distance(self._summary(corner), self.drawn_mean, self.drawn_deviation) / self.drawn_far)
 
     def _taught(self, stage: str, drawn: list[Lesson], real: list[Lesson], train: TrainConfig, shop: Workshop, seed: int, best_by: Judge | None) -> nn.Module:
         torch.manual_seed(seed)

@@ -33,6 +33,12 @@ def mean_probability(networks: list[nn.Module], picture: NDArray[np.uint8], *, z
     return answer
 
 
+@torch.no_grad()
+def zoomed_mean(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[float, ...]) -> NDArray[np.float32]:
+    """Mean over networks of the sigmoid at each zoom, for a whole small picture x (c, h, w) ready for the networks → (zooms, k, h, w)."""
+    return np.stack([_window(networks, x, (zoom,), FLIPS[:1]) for zoom in zooms])
+
+
 def _window(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[float, ...], flips: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
     h, w = x.shape[1:]
     total = np.zeros((h, w, 1), np.float32)

@@ -20,6 +20,16 @@ def generalised_cross_entropy(logits: Tensor, target: Tensor, q: float = 0.7, we
     return (loss * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
+def soft_dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 − Dice of the soft answer, mean over channels; small structures count as much as large ones. All (b, c, h, w), target in 0–1, weight ≥ 0.
+
+    Milletari et al. 2016, arXiv 1606.04797, section 3, squares in the denominator; a channel is summed over the batch.
+    """
+    p, over = torch.sigmoid(logits.float()), (0, 2, 3)
+    common, all_ = (weight * p * target).sum(over), (weight * (p * p + target * target)).sum(over)
+    return (1 - (2 * common + 1) / (all_ + 1)).mean()
+
+
 def total_variation(response: Tensor) -> Tensor:
     """Mean absolute difference of neighbouring pixels, rows plus columns. response (b, c, h, w)."""
     down = (response[..., 1:, :] - response[..., :-1, :]).abs().mean()

@@ -16,3 +16,4 @@ class Drawing:
     labels: NDArray[np.int32]  # (h, w) one number a structure, 0 = none
     um_per_px: float  # the spacing it was drawn at, µm
     parameters: dict[str, float]  # what was drawn, by name
+    planes: NDArray[np.uint8] | None = None  # (classes, h, w) 0 or 255, where structures overlap and `labels` cannot hold them all

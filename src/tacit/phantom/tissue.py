@@ -54,6 +54,8 @@ class TissueConfig(Config):
     noise: Range = (0.5, 7.0)  # SD of the camera's noise, grey levels
 
 
+SETTINGS = TissueConfig
+
 HAEMATOXYLIN = (0.650, 0.704, 0.286)  # optical density per RGB channel: Ruifrok and Johnston 2001
 EOSIN = (0.072, 0.990, 0.105)
 DAB = (0.268, 0.570, 0.776)
