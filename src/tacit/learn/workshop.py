@@ -83,7 +83,10 @@ class Workshop:
         self.say(f"{stage}: {config.total} steps, {tracker.summary()}")
         share = tracker.latest.get("share")
         if share is not None and not 0.01 < share < 0.99:
-            self.say(f"{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} gland: it has collapsed; try another --seed or a lower train.lr")
+            what = getattr(module, "CLASSES", ("gland",))[0]
+            self.say(
+                f"{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} {what}: it has collapsed; try another --seed or a lower train.lr"
+            )
         return module.eval()
 
 

@@ -68,6 +68,9 @@ class _Tissue:
     parameters: dict[str, float] = field(default_factory=dict)
 
 
+CONFIG = TissueConfig
+
+
 def draw(
     rng: np.random.Generator,
     shape: tuple[int, int],
