@@ -12,6 +12,7 @@ from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
+from tacit.learn.vessel_methods import VESSELS
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -55,6 +56,8 @@ def rows(value: Config, prefix: str = "") -> list[str]:
 def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
+        text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for method, kind in VESSELS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for method, kind in PRETRAINING.items():
         text += f"\n## `tacit pretrain --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"

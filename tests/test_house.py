@@ -19,6 +19,7 @@ from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
+from tacit.learn.vessel_methods import VESSELS
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -174,7 +175,7 @@ def fields(kind: type[Config], prefix: str = "") -> list[str]:
 
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
-    missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
+    missing = [f"{m}: {f}" for m, kind in (METHODS | VESSELS).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
     missing += [f for kind in (LungsConfig, PairsConfig) for f in fields(kind) if f"`{f}`" not in text]
@@ -183,7 +184,7 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_method_has_a_page() -> None:
-    for method in (*METHODS, *PRETRAINING):
+    for method in (*METHODS, *VESSELS, *PRETRAINING):
         assert any(f"`--method {method}`" in p.read_text() for p in (ROOT / "docs").glob("*.md")), method
 
 

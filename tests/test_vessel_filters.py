@@ -83,9 +83,7 @@ def test_the_tolerant_maximum_is_a_weighted_maximum() -> None:
     x = np.abs(noise(20, 22, 2))
     found = tolerant(x, 1.0)
     for row, col in ((10, 11), (0, 0), (19, 5)):
-        best = max(
-            math.exp(-(a * a + b * b) / 2) * x[row + a, col + b] for a in range(-3, 4) for b in range(-3, 4) if 0 <= row + a < 20 and 0 <= col + b < 22
-        )
+        best = max(math.exp(-(a * a + b * b) / 2) * x[row + a, col + b] for a in range(-3, 4) for b in range(-3, 4) if 0 <= row + a < 20 and 0 <= col + b < 22)
         assert found[row, col] == pytest.approx(best, rel=1e-5)
 
 

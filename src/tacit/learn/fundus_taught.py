@@ -61,9 +61,9 @@ class FundusTaughtConfig(Config):
     network: UNetConfig = UNetConfig(channels_in=1)
     q: Annotated[float, Field(gt=0, le=1)] = 0.7  # generalised cross-entropy of the rounds: near 0 trusts every label, 1 tolerates most noise
     q_drawn: Annotated[float, Field(gt=0, le=1)] = 0.3  # the same of the teacher, whose labels are exact
-    train: TrainConfig = TrainConfig(epochs=4, batch=8)
+    train: TrainConfig = TrainConfig(epochs=3, batch=8)
     adapt: FundusAdaptConfig = FundusAdaptConfig()
-    student: TrainConfig = TrainConfig(epochs=4, batch=8)
+    student: TrainConfig = TrainConfig(epochs=3, batch=8)
 
 
 class FundusTaught(nn.Module):
