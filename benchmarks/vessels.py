@@ -160,6 +160,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--also-test", action="store_true")
     options = parser.parse_args()
+    if unknown := [name for name in options.sets if name not in SETS]:
+        parser.error(f"unknown set {unknown[0]!r}; known are {', '.join(SETS)}")
+    if not DATA.is_dir():
+        parser.error(f"no photographs at {DATA}; set TACIT_DATA")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     for name in options.sets or SETS:

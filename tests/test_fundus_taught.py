@@ -57,11 +57,10 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_the_taught_network_beats_the_filters_on_drawings_with_distractors() -> None:
-    """A minute-long lesson in small: half the diameter, 160 steps."""
-    small = ["diameter=270", "draw.pictures=16", "network.width=8", "network.depth=3", "crop.size=96", "adapt.rounds=0"]
-    method = FundusTaught(build(FundusTaughtConfig, parse_assignments([*small, "train.epochs=1", "train.steps=120", "train.batch=6"])))
-    filters = VesselFilters(build(VesselFiltersConfig, {"diameter": 270}))
-    unseen = photographs(6, 280, seed=9, contrast=(0.2, 0.4), distractors=1.0)
+    small = ["diameter=200", "draw.pictures=24", "network.width=8", "network.depth=3", "crop.size=64", "adapt.rounds=0"]
+    method = FundusTaught(build(FundusTaughtConfig, parse_assignments([*small, "train.epochs=1", "train.steps=240", "train.batch=8"])))
+    filters = VesselFilters(build(VesselFiltersConfig, {"diameter": 200}))
+    unseen = photographs(6, 220, seed=9, contrast=(0.2, 0.4), distractors=1.0)
     method.fit([], Workshop())
     ours, floor = (np.mean([dice(m.probability(d.picture)[0] > 0.5, d.labels > 0) for d in unseen]) for m in (method, filters))
     assert ours > floor + 0.03, (ours, floor)
