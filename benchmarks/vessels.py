@@ -156,7 +156,7 @@ def write(place: Path, result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", choices=[*SETS])
+    parser.add_argument("sets", nargs="*", help=", ".join(SETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--also-test", action="store_true")
     options = parser.parse_args()
