@@ -58,7 +58,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_the_taught_network_beats_the_filters_on_drawings_with_distractors() -> None:
     small = ["diameter=200", "draw.pictures=24", "network.width=8", "network.depth=3", "crop.size=64", "adapt.rounds=0"]
-    method = FundusTaught(build(FundusTaughtConfig, parse_assignments([*small, "train.epochs=1", "train.steps=240", "train.batch=8"])))
+    method = FundusTaught(build(FundusTaughtConfig, parse_assignments([*small, "train.epochs=1", "train.steps=180", "train.batch=8"])))
     filters = VesselFilters(build(VesselFiltersConfig, {"diameter": 200}))
     unseen = photographs(6, 220, seed=9, contrast=(0.2, 0.4), distractors=1.0)
     method.fit([], Workshop())
