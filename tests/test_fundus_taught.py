@@ -13,8 +13,9 @@ from PIL import Image as Pillow
 from tacit.config import build, parse_assignments
 from tacit.errors import ConfigError, InputError, TacitError
 from tacit.learn.classical.vessel_filters import VesselFilters, VesselFiltersConfig
-from tacit.learn.fundus_taught import FundusTaught, FundusTaughtConfig, draw_lessons, lesson_of
+from tacit.learn.fundus_taught import FundusTaught, FundusTaughtConfig, draw_lessons, lesson_of, plane_of
 from tacit.learn.lessons import seen
+from tacit.learn.predict import mean_probability
 from tacit.learn.vessel_free import candidate_contrast, vessel_free
 from tacit.learn.vessel_methods import FAST_VESSELS, VESSELS
 from tacit.learn.workshop import Workshop
@@ -206,3 +207,14 @@ def test_lessons_teach_nothing_outside_the_field_and_their_truth_is_the_drawings
         dark = seen(lesson.picture, None)[0]
         on, off = (lesson.target[..., 0] > 0) & (lesson.weight > 0), (lesson.target[..., 0] == 0) & (lesson.weight > 0)
         assert dark[on].mean() < dark[off].mean() - 0.5
+
+
+def test_the_share_of_vessel_is_settled_over_the_set_and_not_picture_by_picture() -> None:
+    pictures = [made().working(d.picture) for d in photographs()]
+    shares = {}
+    for settle in ("true", "false"):
+        method = made(f"adapt.settle={settle}", "filters.share=0.2", "train.steps=30", "student.steps=30").fit(pictures, Workshop())
+        above = [(mean_probability([method], plane_of(p))[0] > 0.5)[field_of(p)] for p in pictures]
+        shares[settle] = (float(np.concatenate(above).mean()), [float(a.mean()) for a in above])
+    assert shares["true"][0] == pytest.approx(0.2, abs=0.02) and np.ptp(shares["true"][1]) > 1e-3
+    assert shares["false"][0] != pytest.approx(0.2, abs=0.005)
