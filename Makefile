@@ -34,6 +34,7 @@ proof: venv
 	$(PY) benchmarks/mssg_stages.py
 	$(PY) benchmarks/glas.py --seeds 0
 	$(PY) benchmarks/glas.py phantom phantom-fast mssg --seeds 1 2
+	$(PY) benchmarks/vessels.py --seeds 0 1 2
 	$(PY) benchmarks/write_results.py
 
 torture: venv

@@ -26,7 +26,7 @@ import torch
 from provenance import stamp
 from tacit.config import build, parse_assignments
 from tacit.files import write_atomic
-from tacit.learn.methods import RADIOGRAPHS
+from tacit.learn.structures import STRUCTURES
 from tacit.learn.workshop import Workshop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +118,7 @@ def floors(row: str) -> Predict:
 def method_of(row: str, seed: int) -> tuple[Any, Predict]:
     """A method that has learnt what its row says, and its answers. Stages are kept, so that a row that was stopped goes on, and rows share teachers."""
     name, changes, source = METHODS[row]
-    kind = RADIOGRAPHS[name]
+    kind = STRUCTURES[name]
     extra = ["adapt.rounds=0"] if row == "drawing-only" else []
     method = kind(build(kind.Config, parse_assignments([*changes, *extra])))
     names = {"nothing": [], "fold1": folds()["fold1"], "one": folds()["fold1"][:1], "fold2": folds()["fold2"]}[source]

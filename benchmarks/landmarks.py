@@ -89,7 +89,6 @@ def with_structure(**changes: Any) -> Make:
 def chest() -> Any:
     """The network that drawings alone teach, kept."""
     from tacit.learn.chest_taught import ChestTaught
-
     from tacit.learn.workshop import Workshop
     from tacit.report.track import Curves
 

@@ -17,6 +17,7 @@ from write_index import index
 from write_pairs import pairs
 from write_query import queries
 from write_speed import order, speed
+from write_vessels import vessels
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -108,7 +109,7 @@ def written() -> str:
         + extra("torture.json", torture)
         + extra("report_backbones.json", backbones)
     )
-    text += chest(RESULTS) + queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += vessels(RESULTS) + chest(RESULTS) + queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

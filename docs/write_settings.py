@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 from tacit.config import Config
-from tacit.learn.methods import METHODS, RADIOGRAPHS
+from tacit.learn.locators import LOCATORS
+from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
+from tacit.learn.structures import STRUCTURES
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -56,10 +58,13 @@ def written() -> str:
     text = HEAD
     for method, kind in METHODS.items():
         text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
-    for method, kind in RADIOGRAPHS.items():
-        text += f"\n## Chest radiographs, `{method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for method, kind in STRUCTURES.items():
+        text += f"\n## `--method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for method, kind in PRETRAINING.items():
         text += f"\n## `tacit pretrain --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for method, kind in LOCATORS.items():
+        if hasattr(kind, "Config"):
+            text += f"\n## `tacit locate --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),

@@ -14,7 +14,7 @@ from tacit.config import build, parse_assignments
 from tacit.errors import InputError, TacitError
 from tacit.learn.chest_lessons import ChestLesson, ChestViewConfig, chest_batches
 from tacit.learn.chest_taught import ChestTaught, ChestTaughtConfig, agreed_chests, drawn_chests, largest_pieces
-from tacit.learn.methods import RADIOGRAPHS
+from tacit.learn.structures import STRUCTURES
 from tacit.learn.workshop import Workshop
 from tacit.parts.loss import soft_dice
 from tacit.phantom.chest import draw
@@ -24,6 +24,8 @@ TINY = [
     *("side=64", "finer=1", "pictures=8", "teachers=1", "network.width=8", "network.depth=4", "train.epochs=1", "train.steps=6", "train.batch=4"),
     *("student.epochs=1", "student.steps=4", "student.batch=4", "adapt.rounds=1"),
 ]
+
+RADIOGRAPHS = ("phantom-chest", "lung-rule", "lung-mixture")
 
 
 def made(*changes: str) -> ChestTaught:
@@ -97,10 +99,10 @@ def test_masks_present_absent_or_scrambled_give_equal_weights(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", RADIOGRAPHS)
 def test_saved_and_loaded_answers_alike(name: str, tmp_path: Path) -> None:
-    method = made() if name == "phantom-chest" else RADIOGRAPHS[name]()
+    method = made() if name == "phantom-chest" else STRUCTURES[name]()
     method.fit([method.working(draw(np.random.default_rng(i), (80, 80)).picture) for i in range(2)], Workshop())
     save_model(tmp_path / "model", name, method, {"images": 2}, card="a card")
-    other, about = load_model(tmp_path, known=RADIOGRAPHS)
+    other, about = load_model(tmp_path, known=STRUCTURES)
     picture = draw(np.random.default_rng(9), (70, 90)).picture
     assert about["method"] == name and np.array_equal(method.probability(picture), other.probability(picture))
 
@@ -134,7 +136,7 @@ def test_inverted_radiographs_answer_as_upright_ones() -> None:
 )
 def test_what_is_no_radiograph_is_refused_by_all(picture: np.ndarray) -> None:
     for name in RADIOGRAPHS:
-        method = RADIOGRAPHS[name]()
+        method = STRUCTURES[name]()
         for ask in (method.working, method.probability):
             with pytest.raises(InputError) as caught:
                 ask(picture)
@@ -212,7 +214,7 @@ def test_on_real_radiographs_the_rule_reaches_its_known_figure(data: Path) -> No
     if not place.is_dir():
         pytest.skip("no radiographs: TACIT_DATA holds no jsrt")
     names = json.loads((place / "folds.json").read_text())["fold1"][::12]
-    rule, found = RADIOGRAPHS["lung-rule"](), []
+    rule, found = STRUCTURES["lung-rule"](), []
     for name in names:
         picture = cv2.imread(str(place / "images" / f"{name}.jpg"), cv2.IMREAD_GRAYSCALE)
         left, right = (cv2.imread(str(next((place / "masks" / f"{side}_lung").glob(f"{name}.*"))), cv2.IMREAD_GRAYSCALE) for side in ("left", "right"))

@@ -101,6 +101,11 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "config": "made/tables/mine.toml"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"model": "made/tables/pretrained"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
+    (tacit.locate, IN, {"template": f"{SIDE}/images/tissue_0000.png", "points": "points.csv"}),
+    (tacit.locate, SIDE, {"template": f"{IN}/tissue_0000.png", "points": "points.csv"}),
+    (tacit.locate, SIDE, {"template": f"{SIDE}/images/tissue_0000.png", "points": "made/tables/points.csv"}),
+    (tacit.locate, SIDE, {"template": f"{SIDE}/images/tissue_0000.png", "points": "points.csv", "model": "made/tables/pretrained"}),
+    (tacit.locate, SIDE, {"template": f"{SIDE}/images/tissue_0000.png", "points": "points.csv", "config": "made/tables/mine.toml"}),
     (draw_sheet, "made/tables/mine.py", {}),
     (draw_sheet, "tissue", {"config": "made/tables/mine.toml"}),
 ]
@@ -133,6 +138,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tacit.index_images(pictures[0], place / "index", encoder="timm:resnet10t", weights=str(tables / "encoder.safetensors"))
     shutil.copytree(place / "index", tables / "index")
     keep_lists_of_pairs(place)
+    for list_ in (tables / "points.csv", place / "points.csv"):
+        list_.write_text("image,point,row,col\ntissue_0000.png,a,5,5\n")
     (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
     for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
         (place / folder).mkdir()
@@ -179,6 +186,7 @@ def test_out_may_lie_inside_the_input(tmp_path: Path) -> None:
 
 
 LEARNING = "--seed 3 --device auto --threads 2 --config 'my settings.toml'"
+MARKED = "--template made/images/tissue_0000.png --points made/tables/points.csv"
 COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked and written down
     f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
     "segment 'bad files' -o o --budget fast --phantom mine.py",
@@ -195,9 +203,13 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "map large -o o --color path --umap --seed 3 --threads 2",
     f"pairs 'bad pairs.csv' -o o --encoder timm:resnet10t --weights made/tables/encoder.safetensors --calibrate 'bad labelled.csv' --metric raw --root 'bad files' {LEARNING} --set folds=7",
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
-    "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml' --set malignant=0.25",
+    "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",
+    "phantom chest -o o -n 1 --height 64 --width 64 --set heart_width=[1.2,1.5]",
+    f"locate 'bad files' -o o {MARKED} --method template-matching --spacing-mm 0.7 --seed 3 --device auto --threads 2 --config 'my settings.toml' --set patch=0.5",
+    f"locate 'bad files' -o o {MARKED} --model made/tables/pretrained",
+    f"locate 'bad files' -o o {MARKED} --phantom chest",
 ]
-FREE = {"resume", "overwrite", "as_json"}  # how OUT was found and how the answer is printed is no part of what was done
+FREE = {"resume", "overwrite", "as_json", "suggest_template"}  # how OUT was found and how the answer is printed is no part of what was done
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from tacit.config import Config
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
+from tacit.learn.structures import STRUCTURES
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -78,7 +79,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit compare decide_pairs draw evaluate find_cases find_lungs index_images lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment"
+    kept = "Cases Image TacitError __version__ audit compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -139,7 +140,8 @@ def functions(verb: Callable) -> list[Callable]:
 @pytest.mark.parametrize("verb", [v for v in VERBS if functions(v)], ids=lambda v: v.__name__)
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
     function = functions(verb)[0]
-    aside = {"as_json", *({"out", "listed", "delete"} if verb.__name__ == "index" else ())}  # three functions are one verb there
+    several = {"index": {"out", "listed", "delete"}, "locate": {"out", "template", "points", "suggest_template"}}  # several functions are one verb there
+    aside = {"as_json", *several.get(verb.__name__, set())}
     typed = {n: p.default for n, p in inspect.signature(verb).parameters.items() if n not in aside}
     known = {n: p.default for n, p in inspect.signature(function).parameters.items()}
     assert typed == {n: known.get(n, "unknown there") for n in typed}
@@ -174,7 +176,7 @@ def fields(kind: type[Config], prefix: str = "") -> list[str]:
 
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
-    missing = [f"{m}: {f}" for m, kind in METHODS.items() for f in fields(kind.Config) if f"`{f}`" not in text]
+    missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
     missing += [f for kind in (LungsConfig, PairsConfig) for f in fields(kind) if f"`{f}`" not in text]
@@ -183,7 +185,7 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_method_has_a_page() -> None:
-    for method in (*METHODS, *PRETRAINING):
+    for method in (*METHODS, *STRUCTURES, *PRETRAINING):
         assert any(f"`--method {method}`" in p.read_text() for p in (ROOT / "docs").glob("*.md")), method
 
 

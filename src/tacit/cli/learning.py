@@ -18,8 +18,10 @@ def segment(
     method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper or haematoxylin.")] = "phantom",
     model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing.")] = None,
     budget: Annotated[str, typer.Option(help="full, or fast: under five minutes on one core.")] = "full",
-    phantom: Annotated[str, typer.Option(help="What is drawn to learn from: tissue, or your own .py file.")] = "tissue",
-    classes: Annotated[str, typer.Option(help="Name of what is segmented, in tables and GeoJSON.")] = "gland",
+    phantom: Annotated[
+        str, typer.Option(help="What is drawn to learn from: tissue (glands), fundus (vessels), chest (lungs), or your own .py file.")
+    ] = "tissue",
+    classes: Annotated[str | None, typer.Option(help="Name of what is segmented; of a chest which of lungs,heart,clavicles.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of images that do not state it; else estimated.")] = None,
     learn_from: Annotated[int, typer.Option(help="Learn from at most this many images.")] = 400,
     seed: Seed = 0,
@@ -51,8 +53,10 @@ def segment(
         config=config,
         set=set,
     )
-    print(f"{result.images} images segmented, {result.failed} failed; {result.mpp:.4g} µm per px ({result.mpp_source})")
-    close(out, result.failed, f"tacit evaluate {out / 'masks'} TRUTH --task segment" if model else f"tacit segment NEW -o OUT --model {out}")
+    spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
+    print(f"{result.images} images segmented, {result.failed} failed{spacing}")
+    judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
+    close(out, result.failed, judge if model else f"tacit segment NEW -o OUT --model {out}")
 
 
 def lungs(

@@ -18,19 +18,23 @@ def evaluate(
     truth: Annotated[
         Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names; for --task locate a CSV image,point,row,col.")
     ] = None,
-    task: Annotated[str, typer.Option(help="segment, query or locate.")] = "segment",
+    task: Annotated[str, typer.Option(help="segment (glands), structures (vessels, organs), query or locate.")] = "segment",
     label: Annotated[str, typer.Option(help="For query: the column of the index that holds the classes.")] = "label",
     k: Annotated[int, typer.Option("-k", "--k", help="For query: how many of the most alike count.")] = 10,
     include_same_patient: Annotated[bool, typer.Option("--include-same-patient", help="For query: leave out only the same image.")] = False,
     metric: Annotated[str, typer.Option(help="For query: cosine or euclidean.")] = "cosine",
+    field: Annotated[Path | None, typer.Option(help="For structures: folder of fields of view; only what lies inside counts.")] = None,
+    classes: Annotated[str | None, typer.Option(help="For structures in a folder that is no run: their names in order of the masks' values.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score masks against truth (mIoU, Dice, the GlaS contest's object figures), or an index by its labels; with intervals over patients."""
     from tacit.use.evaluate import evaluate as run
 
-    result = run(predicted, truth, task=task, label=label, k=k, include_same_patient=include_same_patient, metric=metric)
+    result = run(predicted, truth, task=task, label=label, k=k, include_same_patient=include_same_patient, metric=metric, field=field, classes=classes)
     if as_json:
         print(json.dumps(result, indent=1))
+    elif task == "structures":
+        _print_structures(result)
     elif task == "query":
         _print_query(result)
     elif task == "locate":
@@ -66,6 +70,19 @@ def _print_query(result: dict[str, Any]) -> None:
     print(f"  {'commonest class':<30} {result['commonest_class']:.3f}")
     for line in result["warnings"]:
         print(f"  {line}", file=sys.stderr)
+
+
+def _print_structures(result: dict[str, Any]) -> None:
+    print("each image a figure, 95% intervals over images")
+    for name, found in result["classes"].items():
+        for figure, value in found["figures"].items():
+            low, high = found["interval"][figure]
+            print(f"  {name + ' ' + figure:<30} {value:.3f}   [{low:.3f}, {high:.3f}]")
+        print(f"  {name:<30} {found['images']} images, least Dice {found['least']['dice']:.3f} ({found['least']['image']}), {found['below_0.8']} below .8")
+    for name in result["missing"]:
+        print(f"  no truth for {name}", file=sys.stderr)
+    for row in result["failures"]:
+        print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
 
 
 def _print_locate(result: dict[str, Any]) -> None:

@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import Config
-from tacit.learn.chest_taught import ChestTaught
 from tacit.learn.classical.haematoxylin import Haematoxylin
-from tacit.learn.classical.lung_mixture import LungMixture
-from tacit.learn.classical.lung_rule import LungRule
 from tacit.learn.mssg import Mssg, MssgPaper
 from tacit.learn.phantom_taught import PhantomTaught
 from tacit.learn.workshop import Workshop
@@ -41,12 +38,6 @@ METHODS: dict[str, Any] = {
     "mssg": Mssg,
     "mssg-paper": MssgPaper,
     "haematoxylin": Haematoxylin,
-}
-
-RADIOGRAPHS: dict[str, Any] = {  # of frontal chest radiographs: `working(picture)` instead of a spacing, and a plane for each of `CLASSES`
-    "phantom-chest": ChestTaught,
-    "lung-rule": LungRule,
-    "lung-mixture": LungMixture,
 }
 
 FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five minutes on one core

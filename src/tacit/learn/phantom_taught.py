@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive, Range, Share
-from tacit.learn.far import distance, remembered
+from tacit.learn.drawn_range import far_from_drawing, hold_drawn_range, remember_drawings
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
 from tacit.learn.predict import mean_probability
 from tacit.learn.real_ground import on_real_ground
@@ -31,7 +31,7 @@ from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.unet import UNet, UNetConfig
 from tacit.phantom import generator
 from tacit.phantom.tissue import TissueConfig, inside_distance
-from tacit.prepare.colour import lab_statistics, standardised
+from tacit.prepare.colour import lab_statistics
 from tacit.prepare.space import to_size
 from tacit.prepare.stain import estimate_stains
 
@@ -81,11 +81,7 @@ class PhantomTaught(nn.Module):
         super().__init__()
         self.config = config or PhantomTaughtConfig()
         self.network = UNet(self.config.network, channels_out=2)
-        deepest = self.config.network.width * 2 ** min(self.config.network.depth, 3)
-        self.register_buffer("drawn_mean", torch.zeros(deepest))  # of the drawings' summaries
-        self.register_buffer("drawn_deviation", torch.ones(deepest))
-        self.register_buffer("drawn_share", torch.tensor([0.0, 1.0]))  # gland share of 98% of the drawings: from, to
-        self.register_buffer("drawn_far", torch.ones(()))  # 99% of the drawings are nearer to their mean than this
+        hold_drawn_range(self)
 
     @property
     def um_per_px(self) -> float:
@@ -126,26 +122,12 @@ class PhantomTaught(nn.Module):
             student = self._taught(f"student-{k + 1}", own, real, c.student, shop, 1000 * shop.seed + 500 + k, agreement)
             looking = [student]
         self.load_state_dict(student.state_dict())
-        self._remember_drawings([lesson for set_ in drawn for lesson in set_][:200])
-        return self.eval()
+        remember_drawings(self.eval(), [lesson for set_ in drawn for lesson in set_][:200])
+        return self
 
-    @torch.no_grad()
-    def _remember_drawings(self, lessons: list[Lesson]) -> None:
-        self.eval()
-        shares = torch.tensor([float(lesson.target[..., 0].mean()) / 255 for lesson in lessons])
-        self.drawn_share = shares.quantile(torch.tensor([0.01, 0.99]))
-        seen = torch.stack([self._summary(lesson.picture) for lesson in lessons])
-        self.drawn_mean, self.drawn_deviation, self.drawn_far = remembered(seen)
-
-    def _summary(self, picture: NDArray[np.uint8]) -> Tensor:
-        x = torch.from_numpy(standardised(picture))[None].to(self.drawn_mean.device)
-        return self.network.summary(x)[0]
-
-    @torch.no_grad()
     def far_from_drawing(self, picture: NDArray[np.uint8]) -> float:
         """How unlike the drawings a picture at `um_per_px` is: above 1 it is farther from their mean than 99% of them."""
-        corner = picture[:512, :512]  # enough to tell, and flat memory
-        return float(distance(self._summary(corner), self.drawn_mean, self.drawn_deviation) / self.drawn_far)
+        return far_from_drawing(self, picture[:512, :512])  # enough to tell, and flat memory
 
     def _taught(self, stage: str, drawn: list[Lesson], real: list[Lesson], train: TrainConfig, shop: Workshop, seed: int, best_by: Judge | None) -> nn.Module:
         torch.manual_seed(seed)

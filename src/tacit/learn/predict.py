@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tacit.prepare.colour import lab_statistics, standardised
+from tacit.learn.lessons import seen
+from tacit.prepare.colour import lab_statistics
 
 FLIPS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 WINDOW, MARGIN = 384, 64  # px at the network's spacing; the margin is more than the U-Net's effective sight
@@ -16,16 +17,16 @@ WINDOW, MARGIN = 384, 64  # px at the network's spacing; the margin is more than
 
 @torch.no_grad()
 def mean_probability(networks: list[nn.Module], picture: NDArray[np.uint8], *, zooms: tuple[float, ...] = (1.0,), flips: int = 4) -> NDArray[np.float32]:
-    """Mean over networks, flips and zooms of the sigmoid. picture (h, w, 3) RGB at the networks' spacing → (k, h, w)."""
-    statistics = lab_statistics(picture)
+    """Mean over networks, flips and zooms of the sigmoid. picture (h, w, 3) RGB at the networks' spacing, or a standardised plane (h, w) → (k, h, w)."""
+    statistics = lab_statistics(picture) if picture.ndim == 3 else None
     h, w = picture.shape[:2]
     answer: NDArray[np.float32] | None = None
     for top in range(0, h, WINDOW):
         for left in range(0, w, WINDOW):
             low, right = min(top + WINDOW, h), min(left + WINDOW, w)
             a, b = max(top - MARGIN, 0), max(left - MARGIN, 0)
-            seen = standardised(picture[a : low + MARGIN, b : right + MARGIN], statistics)
-            p = _window(networks, seen, zooms, FLIPS[:flips])
+            x = seen(picture[a : low + MARGIN, b : right + MARGIN], statistics)
+            p = _window(networks, x, zooms, FLIPS[:flips])
             if answer is None:
                 answer = np.empty((len(p), h, w), np.float32)
             answer[:, top:low, left:right] = p[:, top - a : low - a, left - b : right - b]
@@ -45,7 +46,7 @@ def _window(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[floa
     for zoom in zooms:
         size = (max(round(w * zoom), 8), max(round(h * zoom), 8))
         how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-        zoomed = x if size == (w, h) else cv2.resize(x.transpose(1, 2, 0), size, interpolation=how).transpose(2, 0, 1)
+        zoomed = x if size == (w, h) else cv2.resize(x.transpose(1, 2, 0), size, interpolation=how).reshape(size[1], size[0], -1).transpose(2, 0, 1)
         views = torch.from_numpy(np.stack([zoomed[:, ::r, ::c] for r, c in flips]))
         for network in networks:
             device = next(network.parameters()).device

@@ -35,6 +35,10 @@ class Workshop:
         with Bar(what) as bar:
             yield bar
 
+    def finished(self, stage: str) -> bool:
+        """Whether the weights of this stage are kept from before."""
+        return self.folder is not None and (self.folder / stage / "done.safetensors").exists()
+
     def train(
         self,
         stage: str,
@@ -54,7 +58,7 @@ class Workshop:
         Of several processes the first one judges and writes.
         """
         place = self.folder / stage if self.folder else None
-        finished = place is not None and (place / "done.safetensors").exists()
+        finished = self.finished(stage)
         if not alike(finished):
             raise OutputError(f"only some of the processes find the finished stage {stage}; OUT must lie on storage that all of them see")
         if place is not None and finished:
@@ -83,7 +87,10 @@ class Workshop:
         self.say(f"{stage}: {config.total} steps, {tracker.summary()}")
         share = tracker.latest.get("share")
         if share is not None and not 0.01 < share < 0.99:
-            self.say(f"{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} gland: it has collapsed; try another --seed or a lower train.lr")
+            what = getattr(module, "CLASSES", ("gland",))[0]
+            self.say(
+                f"{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} {what}: it has collapsed; try another --seed or a lower train.lr"
+            )
         return module.eval()
 
 

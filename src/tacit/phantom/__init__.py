@@ -11,14 +11,15 @@ from types import ModuleType
 from tacit.errors import MissingError, UsageError
 from tacit.phantom.drawing import Drawing
 
-NAMES = ("tissue", "chest")
+NAMES = ("tissue", "fundus", "chest")
 Draw = Callable[..., Drawing]
 
 
 def generator(name: str) -> ModuleType:
     """The module that draws `name`: one of `NAMES`, or the path of a Python file.
 
-    It has `draw(rng, shape, um_per_px, config=None, *, stains=None) -> Drawing`, `CLASSES`, a tuple of names, and, where it is ours, `SETTINGS`, the class of its config.
+    It has `draw(rng, shape, um_per_px, config=None, *, stains=None) -> Drawing` and `CLASSES`, a tuple of names;
+    those of `NAMES` also `CONFIG`, the class of their settings.
     A file is run as code: use your own.
     """
     if name in NAMES:

@@ -65,7 +65,7 @@ class ChestConfig(Config):
     tubes: Share = 0.12  # share of pictures with a tube, wire or box
 
 
-SETTINGS = ChestConfig
+CONFIG = ChestConfig
 
 
 def draw(

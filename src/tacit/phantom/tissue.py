@@ -54,8 +54,6 @@ class TissueConfig(Config):
     noise: Range = (0.5, 7.0)  # SD of the camera's noise, grey levels
 
 
-SETTINGS = TissueConfig
-
 HAEMATOXYLIN = (0.650, 0.704, 0.286)  # optical density per RGB channel: Ruifrok and Johnston 2001
 EOSIN = (0.072, 0.990, 0.105)
 DAB = (0.268, 0.570, 0.776)
@@ -68,6 +66,9 @@ class _Tissue:
     nuclear: Plane
     counter: Plane
     parameters: dict[str, float] = field(default_factory=dict)
+
+
+CONFIG = TissueConfig
 
 
 def draw(

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.config import build, merge, parse_assignments, read_toml
+from tacit.config import Config, build, merge, parse_assignments, read_toml
 from tacit.errors import UsageError
 from tacit.files import write_atomic
-from tacit.phantom import NAMES, generator
+from tacit.phantom import generator
 from tacit.phantom.drawing import Drawing
-from tacit.phantom.tissue import TissueConfig
 from tacit.report.picture import outlined, png, sheet
 from tacit.report.track import Bar
 from tacit.run import as_csv, command_line, open_run, plain
@@ -42,8 +41,9 @@ def draw_sheet(
             f"wanted at least one picture of 16×16 px at --mpp from 0.05 to 20 and a seed from 0; got -n {count}, {shape[0]}×{shape[1]} px, --mpp {mpp}"
         )
     module = generator(name)
-    settings = build(getattr(module, "SETTINGS", TissueConfig), merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
-    own = (settings,) if name in NAMES else ()
+    kind = getattr(module, "CONFIG", None)
+    settings = build(kind or Config, merge(read_toml(Path(config)) if config else {}, parse_assignments(set or [])))
+    own = (settings,) if kind else ()
     record = {"phantom": {"name": name, "count": count, "mpp": mpp, "seed": seed, "shape": list(shape)}, "settings": plain(settings)}
     size = {"height": shape[0], "width": shape[1]}
     command = command_line("phantom", name, out, draw_sheet.__kwdefaults__, n=count, mpp=mpp, **size, seed=seed, config=config, set=set)

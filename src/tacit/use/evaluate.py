@@ -19,6 +19,7 @@ from tacit.report.score import Tally, figures, interval, tally
 from tacit.report.track import Bar
 from tacit.use.evaluate_points import evaluate_points
 from tacit.use.evaluate_query import evaluate_query
+from tacit.use.evaluate_structures import evaluate_structures
 
 HEADLINE = ("miou", "dice_pooled", "object_f1", "object_dice")
 
@@ -33,11 +34,13 @@ def evaluate(
     k: int = 10,
     include_same_patient: bool = False,
     metric: str = "cosine",
+    field: str | Path | None = None,
+    classes: str | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Scores a folder of label maps against a folder of true ones, matched by name; with task="query" an index, see `evaluate_query`; with task="locate"
-    points, see `evaluate_points`.
+    points, see `evaluate_points`; with task="structures" vessels and organs, see `evaluate_structures`.
 
     Gives {"task", "images", "figures", "interval", "by_class", "by_patient", "missing", "failures", "over"}; intervals are
     95% over patients where a `Grade.csv` names them, else over images. Truth of another size is a failure, never resized.
@@ -49,8 +52,10 @@ def evaluate(
         return evaluate_query(predicted, label=label, k=k, include_same_patient=include_same_patient, metric=metric, draws=draws, seed=seed)
     if task == "locate":
         return evaluate_points(predicted, truth, draws=draws, seed=seed)
+    if task == "structures":
+        return evaluate_structures(predicted, truth, field=field, classes=classes, draws=draws, seed=seed)
     if task != "segment":
-        raise UsageError(f"--task {task!r} is unknown here; known: segment, query, locate")
+        raise UsageError(f"--task {task!r} is unknown here; known: segment, structures, query, locate")
     if truth is None:
         raise UsageError("tacit evaluate MASKS needs TRUTH, the folder of true masks; of an index: tacit evaluate INDEX --task query")
     folder = Path(predicted)

@@ -24,7 +24,7 @@ from tacit.interrupt import HeldInterrupt
 from tacit.learn.located import Picture
 from tacit.learn.locators import LOCATORS, NoSettings
 from tacit.learn.many_paths import ManyPathsConfig, disagreement, thumbnail, typical
-from tacit.learn.methods import METHODS
+from tacit.learn.structures import STRUCTURES
 from tacit.learn.workshop import Workshop
 from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
@@ -58,7 +58,7 @@ def locate(
     *,
     template: str | Path,
     points: str | Path,
-    method: str | None = None,
+    method: str = "paths",
     model: str | Path | None = None,
     phantom: str | None = None,
     spacing_mm: float | None = None,
@@ -77,13 +77,12 @@ def locate(
     that do not state it. Raises TacitError; one picture's failure is a row of failures.csv.
     """
     chosen = chosen_settings(config, set, "locate")
-    method = method or "paths"
     settings_of = _checked(method, model, phantom, spacing_mm, seed, chosen)
     marked = _marked(Path(template), Path(points))
     options = {"input": str(source), "template": str(template), "points": str(points), "method": method, "model": str(model) if model else None}
     settings = {"locate": options | {"phantom": phantom, "spacing_mm": spacing_mm, "seed": seed}, **plain(settings_of)}
     command = command_line(
-        "locate", source, out, locate.__kwdefaults__, template=template, points=points, method=method if method != "paths" else None, model=model,
+        "locate", source, out, locate.__kwdefaults__, template=template, points=points, method=method, model=model,
         phantom=phantom, spacing_mm=spacing_mm, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
@@ -136,7 +135,7 @@ def _checked(method: str, model: object, phantom: str | None, spacing_mm: float 
         raise UsageError("--model and --phantom both say what pictures are registered by; give one")
     if (model is not None and method not in ("paths", "embedding")) or (phantom is not None and method != "paths"):
         raise UsageError(f"--method {method} uses neither --model nor --phantom; leave them out, or use --method paths")
-    known = [name.removeprefix("phantom-") for name, kind in METHODS.items() if name.startswith("phantom-") and hasattr(kind, "working")]
+    known = [name.removeprefix("phantom-") for name in STRUCTURES if name.startswith("phantom-")]
     if phantom is not None and phantom not in known:
         raise UsageError(f"--phantom {phantom!r} gives nothing that pictures could be registered by; known are {', '.join(known)}")
     if spacing_mm is not None and not 1e-5 <= spacing_mm <= 100:
@@ -208,8 +207,7 @@ def _locator(method: str, settings: Any, planes: Any) -> Any:
 
 def _taught(phantom: str | None, paths: list[Path], run: Run) -> Any:
     """The network that drawings of `phantom` teach, adapted to the pictures; kept in model/."""
-    kind = METHODS[f"phantom-{phantom}"]
-    network = kind()
+    network = STRUCTURES[f"phantom-{phantom}"]()
     network.to(run.record["device"])
     shop = Workshop(run.record["seed"], run.record["device"], run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say)
     network.fit([network.working(_picture(p).pixels) for p in paths], shop)

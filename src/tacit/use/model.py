@@ -14,8 +14,8 @@ from tacit.parts.weights import load_into, save_tensors
 
 CARD = """# A Tacit model
 
-Method `{method}`, learnt on {images} unlabelled images at {um:.3g} µm per pixel (spacing {spacing}).
-No mask and no label took part. What it knows of glands beforehand: {prior}.
+Method `{method}`, learnt on {images} unlabelled images{spacing}.
+No mask and no label took part. What it knows beforehand: {prior}.
 Research use only, not a medical device.
 """
 
@@ -24,6 +24,11 @@ PRIOR = {
     "mssg": "that the darkest of the clusters is the glands' border, and that closed borders are filled",
     "mssg-paper": "that the darkest of the clusters is the glands' border, and that closed borders are filled",
     "haematoxylin": "that nuclear stain is dense in glands",
+    "phantom-fundus": "drawings of branching vessels, made by rules, and filters for dark lines",
+    "vessel-filters": "filters for dark lines, and the share of a retina that is vessel",
+    "phantom-chest": "drawings of chests, made by rules",
+    "lung-rule": "that lungs are the two dark fields that do not touch the border",
+    "lung-mixture": "two ellipses where lungs are expected",
 }
 
 
@@ -32,7 +37,8 @@ def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any], c
     save_tensors(folder / "weights.safetensors", network.state_dict())
     about = {"method": method, "config": network.config.model_dump(mode="json"), **facts}
     write_atomic(folder / "model.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    card = card or CARD.format(method=method, images=facts["images"], um=network.um_per_px, spacing=facts["spacing_source"], prior=PRIOR.get(method, "nothing"))
+    spacing = f" at {network.um_per_px:.3g} µm per pixel (spacing {facts['spacing_source']})" if "spacing_source" in facts else ""
+    card = card or CARD.format(method=method, images=facts["images"], spacing=spacing, prior=PRIOR.get(method, "nothing"))
     write_atomic(folder / "card.md", card)
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tacit.errors import MissingError, UsageError
 from tacit.learn.dense_match import FeaturePlanes, Features
 from tacit.learn.located import Picture
-from tacit.learn.methods import METHODS as SEGMENTERS
 from tacit.learn.pretraining import METHODS as PRETRAINED
+from tacit.learn.structures import STRUCTURES
 from tacit.prepare.space import to_size
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 from tacit.use.model import load_model
@@ -84,8 +84,8 @@ def planes_of_run(run: str | Path, template: Picture, side: int, device: str) ->
     method = method_of(run)
     if method in PRETRAINED:
         return FeaturePlanes(features_of_run(run, device), template, side)
-    if method in SEGMENTERS and hasattr(SEGMENTERS[method], "working"):
-        network = load_model(run)[0]
+    if method in STRUCTURES:
+        network = load_model(run, STRUCTURES)[0]
         network.to(device)
         return structure_planes(network, side)
     raise UsageError(

@@ -1,6 +1,6 @@
 """`tacit segment`: learn on a folder of unlabelled images, then write its masks; or apply what an earlier run learnt.
 
-find → look (read all, spacing, failures) → learn → apply one by one → tables → report
+find → look (read all, spacing, failures) → learn → apply one by one → tables → report; glands here, vessels and organs in use/structures.py
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tacit.cases import Cases
 from tacit.config import build, chosen_settings
 from tacit.errors import InputError, UsageError
 from tacit.learn.methods import FAST, METHODS
+from tacit.learn.structures import FAST as FAST_STRUCTURES
+from tacit.learn.structures import STRUCTURES
 from tacit.learn.workshop import Workshop
 from tacit.phantom import generator
 from tacit.prepare.space import to_spacing
@@ -24,11 +26,13 @@ from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
 from tacit.run import Run, command_line, open_run, plain
+from tacit.use import structures
 from tacit.use.apply import apply_all
 from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
 from tacit.use.model import load_model, save_model
 from tacit.use.report_segment import write_report
+from tacit.use.report_structures import write_report as write_structures
 from tacit.use.spacing import Scale, look, middle
 
 MOST_WORKING_PX = 4_000_000  # a picture larger than this at the network's spacing is learnt from by its middle
@@ -41,8 +45,8 @@ class Result:
     folder: Path
     images: int  # written
     failed: int
-    mpp: float
-    mpp_source: str  # metadata, given, estimated, or mixed
+    mpp: float | None  # None where no spacing is needed
+    mpp_source: str  # metadata, given, estimated, or mixed; "none" where none is needed
 
 
 def segment(
@@ -53,7 +57,7 @@ def segment(
     model: str | Path | None = None,
     budget: str = "full",
     phantom: str = "tissue",
-    classes: str = "gland",
+    classes: str | None = None,
     mpp: float | None = None,
     learn_from: int = 400,
     seed: int = 0,
@@ -66,19 +70,25 @@ def segment(
 ) -> Result:
     """Segments the images that `source` names into OUT; same names and defaults as the command line.
 
-    method: phantom, mssg, mssg-paper, haematoxylin · model: the OUT of an earlier run, nothing is learnt then · budget: full
-    or fast · phantom: what is drawn to learn from · classes: the name of what is segmented, in tables and GeoJSON · mpp: µm
-    per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
+    method: phantom, mssg, mssg-paper, haematoxylin, vessel-filters, lung-rule, lung-mixture · model: the OUT of an earlier run, nothing is learnt
+    then · budget: full or fast · phantom: what is drawn to learn from: tissue (glands), fundus (vessels), chest, or a .py file · classes: for
+    glands the name of what is segmented, in tables and GeoJSON; for others which of the method's structures are written, the first if none is
+    named · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
     Raises TacitError; one image's failure is a row of failures.csv.
     """
     chosen = chosen_settings(config, set, "segment")
     own = build(InstancesConfig, chosen.pop("instances", {}))
-    _check(mpp, seed, learn_from, classes, phantom)
+    named = classes
+    _check(mpp, seed, learn_from)
     network, kind = _network(method, model, budget, phantom, chosen)
+    wanted = structures.chosen_classes(network, classes) if kind in STRUCTURES else None
+    classes = classes or "gland"
+    if wanted is None:
+        _check_classes(classes, phantom)
     options = {"input": str(source), "method": kind, "model": str(model) if model else None, "budget": budget, "classes": classes, "mpp": mpp}
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
     command = command_line(
-        "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=classes, mpp=mpp,
+        "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=named, mpp=mpp,
         learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
@@ -90,11 +100,14 @@ def segment(
         _check_same(cases, source, run)
         if not run.finished_before:
             run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases)}
-            good, scale = look(cases, run, mpp)
-            if model is None:
-                _learn(network, kind, _working(good, scale, network.um_per_px, learn_from, seed), scale, classes, run)
-            _apply(network, good, scale, own, classes, run)
-            write_report(run, settings, classes)
+            if wanted is not None:
+                _structures(network, kind, wanted, cases, learn_from if model is None else 0, settings, run)
+            else:
+                good, scale = look(cases, run, mpp)
+                if model is None:
+                    _learn(network, kind, _working(good, scale, network.um_per_px, learn_from, seed), scale, classes, run)
+                _apply(network, good, scale, own, classes, run)
+                write_report(run, settings, classes)
         return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
 
 
@@ -127,11 +140,26 @@ def _apply(network: Any, good: Cases, scale: Scale, own: InstancesConfig, classe
     run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
 
 
-def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom: str) -> None:
+def _structures(network: Any, kind: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
+    """The same way for what needs no spacing. learn_from: 0 = the network has learnt."""
+    run.record |= {"mpp": None, "mpp_source": "none", "classes": classes}
+    good, frames = structures.look(cases, network, learn_from, run.record["seed"], run)
+    if learn_from:
+        structures.learn(network, kind, frames, classes, run)
+    run.record["ok"] = structures.apply_all(good, network, classes, run)
+    if not run.record["ok"]:
+        raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
+    write_structures(run, settings, classes)
+
+
+def _check(mpp: float | None, seed: int, learn_from: int) -> None:
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise UsageError(f"--mpp {mpp}: expected micrometres per pixel between 0.01 and 100, for example 0.5 for a 20x scan")
     if seed < 0 or learn_from < 1:
         raise UsageError(f"--seed {seed} and --learn-from {learn_from}: expected a seed from 0 and at least one image")
+
+
+def _check_classes(classes: str, phantom: str) -> None:
     names, drawn = [n.strip() for n in classes.split(",")], getattr(generator(phantom), "CLASSES", ("structure",))
     if len(names) != len(drawn) or not all(names):
         raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
@@ -139,17 +167,20 @@ def _check(mpp: float | None, seed: int, learn_from: int, classes: str, phantom:
 
 def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, str]:
     """A network that is to learn, or one that an earlier run taught; and its method's name."""
-    if method not in METHODS:
-        raise UsageError(f"--method {method!r} is unknown; known are {', '.join(METHODS)}")
+    known = METHODS | STRUCTURES
+    if method == "phantom" and f"phantom-{phantom}" in STRUCTURES:
+        method = f"phantom-{phantom}"
+    if method not in known:
+        raise UsageError(f"--method {method!r} is unknown; known are {', '.join(known)}")
     if budget not in ("fast", "full"):
         raise UsageError(f"--budget {budget!r} is unknown; known are fast, full")
     if model is not None:
         if chosen:
             raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")
-        network, about = load_model(model)
+        network, about = load_model(model, known)
         return network, about["method"]
-    kind = METHODS[method]
-    preset = FAST[method] if budget == "fast" else {}
+    kind = known[method]
+    preset = (FAST | FAST_STRUCTURES)[method] if budget == "fast" else {}
     named = {"phantom": phantom} if "phantom" in kind.Config.model_fields else {}
     return kind(build(kind.Config, preset, named, chosen)), method
 
