@@ -31,6 +31,7 @@ proof: venv
 	$(PY) benchmarks/scale.py
 	$(PY) benchmarks/baselines.py
 	$(PY) benchmarks/apply.py
+	$(PY) benchmarks/chest.py --seeds 0 1 2
 	$(PY) benchmarks/mssg_stages.py
 	$(PY) benchmarks/glas.py --seeds 0
 	$(PY) benchmarks/glas.py phantom phantom-fast mssg --seeds 1 2
