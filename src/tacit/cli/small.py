@@ -12,7 +12,7 @@ from tacit.cli.printing import print_table
 
 
 def phantom(
-    name: Annotated[str, typer.Argument(help="tissue, or your own .py file.")],
+    name: Annotated[str, typer.Argument(help="tissue, fundus, chest, or your own .py file.")],
     out: Out,
     count: Annotated[int, typer.Option("-n", help="Pictures to draw.")] = 16,
     mpp: Annotated[float, typer.Option(help="Micrometres per pixel to draw at.")] = 1.0,
