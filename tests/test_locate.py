@@ -259,7 +259,7 @@ def test_the_verb_writes_points_and_they_are_scored(folder: Path, tmp_path: Path
     image, _, row, _, row_mm, _, confidence = text[1].split(",")
     assert image == "p0.png" and float(row_mm) == pytest.approx(float(row) / 2, abs=0.01) and 0 <= float(confidence) <= 1
     judged = CliRunner().invoke(app, ["evaluate", str(tmp_path / "o"), str(folder / "truth.csv"), "--task", "locate"])
-    assert judged.exit_code == 0 and "15 points of 5 images, mm" in judged.stdout and "within_9" in judged.stdout
+    assert judged.exit_code == 0 and "12 points of 4 images, mm" in judged.stdout and "p0.png does not count" in judged.stderr and "within_9" in judged.stdout
     figures_ = tacit.evaluate(tmp_path / "o", folder / "truth.csv", task="locate")
     assert figures_["figures"]["median"] < 1.0 and figures_["figures"]["failures"] == 0 and set(figures_["by_point"]) == set("abc")
     assert (tmp_path / "o" / "figures" / "p2.jpg").exists() and "Least sure pictures" in (tmp_path / "o" / "report.html").read_text()
@@ -276,7 +276,7 @@ def test_only_the_templates_points_take_part(folder: Path, tmp_path: Path) -> No
         answers.append(done.points)
     assert answers[0] == answers[1] and {row["row_mm"] for row in answers[0]} == {None}
     scored = tacit.evaluate(tmp_path / "a" / "points.csv", folder / "truth.csv", task="locate")
-    assert scored["unit"] == "px" and scored["images"] == 5
+    assert scored["unit"] == "px" and scored["images"] == 4 and scored["template"] == "p0.png"
 
 
 @pytest.mark.parametrize("method", ["template-matching", "copy"])

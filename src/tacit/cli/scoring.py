@@ -94,6 +94,8 @@ def _print_locate(result: dict[str, Any]) -> None:
     for name, values in result["by_point"].items():
         if values["images"]:
             print(f"  {name:<30} mean {values['mean']:.2f}   median {values['median']:.2f}   ({values['images']} images)")
+    if result["template"]:
+        print(f"  the template {result['template']} does not count", file=sys.stderr)
     if result["without_truth"]:
         print(f"  {result['without_truth']} images have no true points and do not count", file=sys.stderr)
 

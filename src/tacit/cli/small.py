@@ -28,7 +28,8 @@ def phantom(
 
     sheet = draw_sheet(name, out, count=count, mpp=mpp, shape=(height, width), seed=seed, overwrite=overwrite, config=config, set=set)
     print(f"sheet: {sheet}")
-    print(f"next: tacit segment {out / 'images'} -o OUT --mpp {mpp}")
+    drawn = f"--mpp {mpp}" if name == "tissue" else f"--phantom {name}"
+    print(f"next: tacit segment {out / 'images'} -o OUT {drawn}")
 
 
 def info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ def evaluate_points(predicted: str | Path, truth: str | Path | None, *, draws: i
     """Mean and median distance, share within radii, failures, and the surest points' mean; in mm where the answers state them, else in px.
 
     predicted: OUT of tacit locate, or its points.csv · truth: a CSV image,point,row,col. Gives {"task", "unit", "images", "points", "figures",
-    "interval", "by_point", "without_truth", "over"}; intervals 95% over images. Points or images without truth do not count. Raises TacitError.
+    "interval", "by_point", "template", "without_truth", "over"}; intervals 95% over images. Points or images without truth do not count, nor does the
+    template, where the run beside the answers names one. Raises TacitError.
     """
     place = Path(predicted)
     place = place / "points.csv" if place.is_dir() else place
     if truth is None:
         raise UsageError("tacit evaluate OUT --task locate needs TRUTH, a CSV image,point,row,col")
     found, true = read_points(place), read_points(truth)
+    template = _template(place)
+    found = {image: points for image, points in found.items() if image != template}
     spacing, confidence = _beside(place)
     in_mm = bool(found) and set(found) <= set(spacing)
     names = list(dict.fromkeys(name for points in found.values() for name in points))
@@ -42,7 +46,8 @@ def evaluate_points(predicted: str | Path, truth: str | Path | None, *, draws: i
         rows.append([np.nan if name is None else float(np.linalg.norm(np.subtract(points[name], known[name]) * scale)) for name in both])
         sure.append([np.nan if name is None else confidence.get((image, name), np.nan) for name in both])
     if not rows:
-        raise InputError(f"no image of {place} is named in {truth}; the first here is {next(iter(found))}, the first there {next(iter(true))}")
+        first = next(iter(found), f"none but the template {template}")
+        raise InputError(f"no image of {place} is named in {truth}; the first here is {first}, the first there {next(iter(true))}")
     radii, failure = (RADII_MM, FAILURE_MM) if in_mm else (RADII_PX, FAILURE_PX)
     distance, stated = np.array(rows), np.array(sure)
     given = stated if np.isfinite(stated[np.isfinite(distance)]).all() else None
@@ -55,9 +60,18 @@ def evaluate_points(predicted: str | Path, truth: str | Path | None, *, draws: i
         "interval": intervals(distance, given, radii, failure, draws=draws, seed=seed),
         "by_point": by_point(distance, names),
         "failure_limit": failure,
+        "template": template,
         "without_truth": without,
         "over": f"{len(rows)} images",
     }
+
+
+def _template(points: Path) -> str | None:
+    """The picture that was marked, where a run lies beside its points.csv."""
+    try:
+        return str(json.loads((points.parent / "run.json").read_text(encoding="utf-8"))["template"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _beside(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[tuple[str, str], float]]:

@@ -93,7 +93,7 @@ def locate(
         with Bar("hashing") as bar:
             run.check_same(cases.hashes(bar.advance), source)
         if not run.finished_before:
-            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "points": list(marked)}
+            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": Path(template).name, "points": list(marked)}
             good, others = _typical(cases, run, seed)
             picture = _picture(Path(template)).pixels
             taught = partial(_taught, phantom, others, run)
