@@ -9,21 +9,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tacit
 from tacit.cli import app
+from tacit.config import build
 from tacit.errors import InputError, OutputError, ReadError, UsageError
 from tacit.learn.classical.register import LOOKS, affine, at, from_frame, looks, register, to_frame
 from tacit.learn.classical.template_match import CopyPoints, TemplateMatch, TemplateMatchConfig
 from tacit.learn.dense_match import DenseMatch, DenseMatchConfig, FeaturePlanes
 from tacit.learn.many_paths import ManyPaths, ManyPathsConfig, disagreement, thumbnail, typical
+from tacit.learn.pretraining import METHODS as PRETRAINED
 from tacit.phantom import tissue
 from tacit.read.points import points_of, read_points
 from tacit.report.landmarks import with_points
 from tacit.report.locate_score import figures
 from tacit.report.picture import png
-from tacit.use.seen_by import structure_planes
+from tacit.use.model import save_model
+from tacit.use.seen_by import features_of_run, structure_planes
 
 SIDE = 192
 POINTS = np.array([[60.0, 70.0], [100.5, 120.25], [130.0, 50.0]])
@@ -332,3 +336,36 @@ def test_what_cannot_be_located_is_said_before_anything_is_written(folder: Path,
         (tmp_path / "points.csv").write_text("image,point,row,col\nq.png,a,5,3\n")
         with pytest.raises((InputError, UsageError), match=said):
             tacit.evaluate(tmp_path / "points.csv", truth, task="locate")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs with random weights: local discrimination, and SimSiam on a small ResNet."""
+    place = tmp_path_factory.mktemp("pretrained")
+    kinds = {"local-discrimination": {"size": 32, "clusters": 4, "dimensions": 8}, "simsiam": {"backbone": {"name": "resnet10t"}, "size": 64}}
+    for name, settings in kinds.items():
+        torch.manual_seed(0)
+        kind = PRETRAINED[name]
+        save_model(place / name / "model", name, kind(build(kind.Config, settings)), {"images": 0}, "random weights")
+    return {name: place / name for name in kinds}
+
+
+@pytest.mark.parametrize("name", ["local-discrimination", "simsiam"])
+def test_features_of_a_run_are_unit_vectors_of_every_pixel(pretrained: dict[str, Path], name: str) -> None:
+    features = features_of_run(pretrained[name], "cpu")
+    v = features(drawn(0)[..., 0])  # grey of any size
+    assert v.shape[1:] == ((32, 32) if name == "local-discrimination" else (16, 16))
+    assert np.allclose(np.linalg.norm(v, axis=0), 1, atol=1e-4) and not np.allclose(v, features(drawn(1)))
+
+
+@pytest.mark.parametrize(("name", "method"), [("local-discrimination", "embedding"), ("simsiam", "embedding"), ("local-discrimination", "paths")])
+def test_a_runs_features_locate(pretrained: dict[str, Path], folder: Path, tmp_path: Path, name: str, method: str) -> None:
+    settings = ["side=64", "through=1"] if method == "paths" else []
+    asked = {"template": folder / "in" / "p0.png", "points": folder / "points.csv", "method": method, "set": settings}
+    done = tacit.locate(folder / "in", tmp_path / "o", model=pretrained[name], **asked)
+    assert done.images == 5 and len(done.points) == 15 and all(0 <= row["confidence"] <= 1 for row in done.points)
+    own = [row for row in done.points if row["image"] == "p0.png"]
+    assert (
+        max(np.hypot(row["row"] - r, row["col"] - c) for row, (r, c) in zip(own, points_of(read_points(folder / "points.csv"), "p0.png").values(), strict=True))
+        < 10
+    )

@@ -190,3 +190,15 @@ def test_what_cannot_be_segmented_is_said(chests: Path, tmp_path: Path) -> None:
     shutil.copy(chests / "in" / "black.png", tmp_path / "black")
     with pytest.raises(InputError, match="none of the 1 images can be used"):
         tacit.segment(tmp_path / "black", out, phantom="chest", set=TINY_CHEST)
+
+
+def test_landmarks_are_carried_by_the_structure_that_a_run_finds(run: Path, chests: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("image,point,row,col\nc0.png,apex,30,40\n")
+    asked = {"template": chests / "in" / "c0.png", "points": tmp_path / "p.csv", "set": ["side=64", "through=1", 'looks=["grey"]']}
+    done = tacit.locate(chests / "in", tmp_path / "o", model=run, **asked)
+    assert done.images == 3 and done.failed == 2 and len(done.points) == 3
+    alone = tacit.locate(chests / "in", tmp_path / "alone", **asked)
+    assert done.points != alone.points  # the structure has its say
+    assert [row["image"] for row in alone.points] == ["c0.png", "c1.png", "c2.png"]
+    with pytest.raises(UsageError, match="uses neither"):
+        tacit.locate(chests / "in", tmp_path / "no", method="template-matching", model=run, **asked)

@@ -62,7 +62,8 @@ def structure_planes(network: Any, side: int) -> Callable[[Picture], NDArray[np.
     def planes(picture: Picture) -> NDArray[np.uint8]:
         inside = (cv2.resize(network.probability(picture)[0], (side, side), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
-        return np.clip(128 + 127 * depth / (DEEP * side), 0, 255).astype(np.uint8)[None]
+        deep = DEEP * side  # where nothing, or everything, is inside, OpenCV's distances are without measure
+        return np.asarray(128 + 127 / deep * np.clip(depth, -deep, deep), np.uint8)[None]
 
     return planes
 
