@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from write_chest import chest
+from write_few_labels import few_labels
 from write_index import index
 from write_pairs import pairs
 from write_query import queries
@@ -109,7 +110,16 @@ def written() -> str:
         + extra("torture.json", torture)
         + extra("report_backbones.json", backbones)
     )
-    text += vessels(RESULTS) + chest(RESULTS) + queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += (
+        vessels(RESULTS)
+        + chest(RESULTS)
+        + few_labels(RESULTS)
+        + queries(RESULTS)
+        + extra("pairs.json", pairs)
+        + index(RESULTS)
+        + order(RESULTS)
+        + speed(RESULTS)
+    )
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 
