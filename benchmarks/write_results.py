@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from write_chest import chest
+from write_few_labels import few_labels
 from write_index import index
 from write_landmarks import landmarks
 from write_pairs import pairs
@@ -114,6 +115,7 @@ def written() -> str:
         vessels(RESULTS)
         + chest(RESULTS)
         + landmarks(RESULTS)
+        + few_labels(RESULTS)
         + queries(RESULTS)
         + extra("pairs.json", pairs)
         + index(RESULTS)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tacit.config import Config
+from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.locators import LOCATORS
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
@@ -66,6 +67,7 @@ def written() -> str:
         if hasattr(kind, "Config"):
             text += f"\n## `tacit locate --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
+        ("`tacit segment --labels`", FewLabelsConfig(), ""),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),

@@ -60,6 +60,9 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.segment, "made/images/list.csv", {"method": "haematoxylin"}),
     (tacit.segment, "linked", {"method": "haematoxylin"}),
     (tacit.segment, SIDE, {"model": "made"}),
+    (tacit.segment, SIDE, {"labels": "made/masks"}),
+    (tacit.segment, SIDE, {"labels": "linked labels"}),
+    (tacit.segment, SIDE, {"labels": "few", "model": "made/tables/pretrained"}),
     (tacit.segment, SIDE, {"config": "made/tables/mine.toml"}),
     (tacit.segment, SIDE, {"phantom": "made/tables/mine.py"}),
     (tacit.segment, SIDE, {"method": "mssg", "set": ["network.encoder=resnet10t", "network.weights=made/tables/encoder.safetensors"]}),
@@ -141,7 +144,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for list_ in (tables / "points.csv", place / "points.csv"):
         list_.write_text("image,point,row,col\ntissue_0000.png,a,5,5\n")
     (place / "made" / "images" / "link to apart").symlink_to(place / SIDE)
-    for folder, files in (("linked", pictures), ("linked masks", [place / "made" / "masks" / "ct.nii.gz"])):
+    shutil.copytree(place / "made" / "masks", place / "few", ignore=shutil.ignore_patterns("*.gz"))
+    cv2.imwrite(str(place / "few" / "a.png"), np.eye(60, 80, dtype=np.uint8))
+    for folder, files in (
+        ("linked", pictures),
+        ("linked labels", sorted((place / "made" / "masks").glob("*.png"))),
+        ("linked masks", [place / "made" / "masks" / "ct.nii.gz"]),
+    ):
         (place / folder).mkdir()
         for file in files:
             (place / folder / file.name).symlink_to(file)
@@ -191,6 +200,7 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
     "segment 'bad files' -o o --budget fast --phantom mine.py",
     "segment 'bad files' -o o --model made",
+    "segment 'bad files' -o o --model made/tables/pretrained --labels few --classes gland --set side=64",
     f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
     "pretrain 'bad files' -o o --method simclr --mpp 0.5 --select made/tables/pairs.csv --root made/images",
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",

@@ -16,6 +16,7 @@ from typer.main import get_command
 import tacit
 from tacit.cli import VERBS, app
 from tacit.config import Config
+from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.sources import TilesConfig
@@ -179,7 +180,7 @@ def test_every_setting_is_documented() -> None:
     missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
-    missing += [f for kind in (LungsConfig, PairsConfig) for f in fields(kind) if f"`{f}`" not in text]
+    missing += [f for kind in (LungsConfig, PairsConfig, FewLabelsConfig) for f in fields(kind) if f"`{f}`" not in text]
     missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 

@@ -16,7 +16,8 @@ def segment(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, folder, glob, zip, or CSV/Parquet list.")],
     out: Out,
     method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper or haematoxylin.")] = "phantom",
-    model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing (with --labels: start there).")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Uses labels: masks of some of the pictures teach, from --model's start or a random one.")] = None,
     budget: Annotated[str, typer.Option(help="full, or fast: under five minutes on one core.")] = "full",
     phantom: Annotated[
         str, typer.Option(help="What is drawn to learn from: tissue (glands), fundus (vessels), chest (lungs), or your own .py file.")
@@ -32,7 +33,7 @@ def segment(
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
-    """Learn on INPUT without labels and write its masks; or apply an earlier run with --model."""
+    """Learn on INPUT without labels and write its masks; or apply an earlier run with --model; or learn from --labels of a few pictures."""
     from tacit.use.segment import segment as run
 
     result = run(
@@ -40,6 +41,7 @@ def segment(
         out,
         method=method,
         model=model,
+        labels=labels,
         budget=budget,
         phantom=phantom,
         classes=classes,
@@ -56,7 +58,7 @@ def segment(
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
     print(f"{result.images} images segmented, {result.failed} failed{spacing}")
     judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
-    close(out, result.failed, judge if model else f"tacit segment NEW -o OUT --model {out}")
+    close(out, result.failed, judge if model and not labels else f"tacit segment NEW -o OUT --model {out}")
 
 
 def lungs(

@@ -37,7 +37,7 @@ class Backbone(nn.Module):
         except (RuntimeError, OSError, ValueError) as error:
             raise MissingError(f"--weights {config.weights}: they could not be fetched ({str(error).splitlines()[0]}); give a FILE.safetensors") from error
         if config.group_norm:
-            _to_group_norm(self.net)
+            to_group_norm(self.net)
         if config.weights and not hub:
             _fill(self.net, Path(config.weights))
         self.width: int = int(self.net.num_features)
@@ -60,7 +60,7 @@ def _fill(net: nn.Module, path: Path) -> None:
     net.load_state_dict(shared)
 
 
-def _to_group_norm(net: nn.Module) -> None:
+def to_group_norm(net: nn.Module) -> None:
     """Every batch norm becomes a group norm of 32 groups, or of the largest number below that divides its channels."""
     for name, child in net.named_children():
         if isinstance(child, nn.BatchNorm2d):
@@ -69,4 +69,4 @@ def _to_group_norm(net: nn.Module) -> None:
             norm: nn.Module = nn.GroupNorm(groups, child.num_features)
             setattr(net, name, nn.Sequential(norm, act) if isinstance(act, nn.Module) and not isinstance(act, nn.Identity) else norm)
         else:
-            _to_group_norm(child)
+            to_group_norm(child)

@@ -38,6 +38,15 @@ class Frame:
         scaled[a - top : c - top, b - left : d - left] = plane[a:c, b:d]
         return np.where(self.field.mask, cv2.resize(scaled, self.shape[::-1], interpolation=cv2.INTER_LINEAR), 0).astype(np.float32)
 
+    def laid(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A plane (h, w) of the photograph, such as a mask, as it lies in the frame, (side, side); 0 outside the photograph."""
+        scaled = cv2.resize(plane, self.scaled[::-1], interpolation=cv2.INTER_AREA if self.scaled[0] < self.shape[0] else cv2.INTER_LINEAR)
+        square = np.zeros((self.side, self.side), np.float32)
+        (top, left), (h, w) = self.corner, self.scaled
+        a, b, c, d = max(top, 0), max(left, 0), min(top + h, self.side), min(left + w, self.side)
+        square[a:c, b:d] = scaled[a - top : c - top, b - left : d - left]
+        return square
+
 
 def framed(picture: NDArray, diameter: int = 540, margin: int = 18) -> tuple[NDArray[np.uint8], Frame]:
     """The photograph (h, w) or (h, w, 3), as `as_rgb` takes it, in its frame: (s, s, 3) uint8 with s = diameter + 2 · margin, px.

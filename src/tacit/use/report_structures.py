@@ -59,13 +59,13 @@ def _page(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], warnin
         shares = [r[f"{name}_share"] for r in rows]
         facts.append((f"{name} ({colour})", f"{np.mean(shares):.1%} of the field on average, from {min(shares):.1%} to {max(shares):.1%}"))
     facts += [
-        ("learnt from", f"{run.record.get('learnt_from', 'an earlier run')} unlabelled images; no mask took part"),
+        ("learnt from", _taught(run.record)),
         ("seed", str(run.record["seed"])),
         ("seconds", f"{run.seconds:.0f}"),
     ]
     return page(
         title=f"{', '.join(classes).capitalize()} in {len(rows)} images",
-        subtitle="Tacit segment: learnt without labels",
+        subtitle=f"Tacit segment: {'uses ' + _labels(run.record) if run.record.get('uses_labels') else 'learnt without labels'}",
         facts=facts,
         galleries=[
             ("Least sure images", "Confidence is the mean of |2p − 1| where a structure is or may be.", [_panel(run, r, classes) for r in least]),
@@ -79,6 +79,18 @@ def _page(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], warnin
         warnings=warnings,
         curves=embedded(plot, "png") if plot else None,
     )
+
+
+def _labels(record: dict[str, Any]) -> str:
+    return f"{record['labels']} label{'s' * (record['labels'] != 1)}"
+
+
+def _taught(record: dict[str, Any]) -> str:
+    """Whose masks took part, in words."""
+    if record.get("uses_labels"):
+        start = f"; start: {record['start']}" if "start" in record else ", in an earlier run"
+        return f"masks of pictures: it uses {_labels(record)}{start}"
+    return f"{record.get('learnt_from', 'an earlier run')} unlabelled images; no mask took part"
 
 
 def _panel(run: Run, row: dict[str, Any], classes: list[str]) -> Panel:

@@ -1,6 +1,7 @@
 """`tacit segment`: learn on a folder of unlabelled images, then write its masks; or apply what an earlier run learnt.
 
-find → look (read all, spacing, failures) → learn → apply one by one → tables → report; glands here, vessels and organs in use/structures.py
+find → look (read all, spacing, failures) → learn → apply one by one → tables → report; glands here, vessels and organs in use/structures.py,
+masks of some pictures that teach (--labels) in use/few_labels.py
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar, Curves
 from tacit.run import Run, command_line, open_run, plain
-from tacit.use import structures
+from tacit.use import few_labels, structures
 from tacit.use.apply import apply_all
 from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
@@ -55,6 +56,7 @@ def segment(
     *,
     method: str = "phantom",
     model: str | Path | None = None,
+    labels: str | Path | None = None,
     budget: str = "full",
     phantom: str = "tissue",
     classes: str | None = None,
@@ -71,7 +73,8 @@ def segment(
     """Segments the images that `source` names into OUT; same names and defaults as the command line.
 
     method: phantom, mssg, mssg-paper, haematoxylin, vessel-filters, lung-rule, lung-mixture · model: the OUT of an earlier run, nothing is learnt
-    then · budget: full or fast · phantom: what is drawn to learn from: tissue (glands), fundus (vessels), chest, or a .py file · classes: for
+    then · labels: masks of some of the pictures, which teach a network that begins at `model` (tacit pretrain, or tacit segment --phantom fundus or
+    chest) or at random · budget: full or fast · phantom: what is drawn to learn from: tissue (glands), fundus (vessels), chest, or a .py file · classes: for
     glands the name of what is segmented, in tables and GeoJSON; for others which of the method's structures are written, the first if none is
     named · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
     Raises TacitError; one image's failure is a row of failures.csv.
@@ -80,28 +83,45 @@ def segment(
     own = build(InstancesConfig, chosen.pop("instances", {}))
     named = classes
     _check(mpp, seed, learn_from)
-    network, kind = _network(method, model, budget, phantom, chosen)
-    wanted = structures.chosen_classes(network, classes) if kind in STRUCTURES else None
+    few = few_labels.find_labels(labels, source) if labels is not None else None
+    network: Any
+    said = ""
+    if few is not None:
+        _check_few(method, budget, phantom)
+        (network, said), kind = few_labels.few_network(few, model, classes, chosen), few_labels.NAME
+    else:
+        network, kind = _network(method, model, budget, phantom, chosen)
+    wanted = structures.chosen_classes(network, classes) if kind in STRUCTURES or kind == few_labels.NAME else None
     classes = classes or "gland"
     if wanted is None:
         _check_classes(classes, phantom)
-    options = {"input": str(source), "method": kind, "model": str(model) if model else None, "budget": budget, "classes": classes, "mpp": mpp}
+    options = {
+        "input": str(source),
+        "method": kind,
+        "model": str(model) if model else None,
+        "labels": str(labels) if labels else None,
+        "budget": budget,
+        "classes": classes,
+        "mpp": mpp,
+    }
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
     command = command_line(
-        "segment", source, out, segment.__kwdefaults__, method=method, model=model, budget=budget, phantom=phantom, classes=named, mpp=mpp,
-        learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
+        "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=named,
+        mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    reads = chain(named_files(source), [model, config, phantom, _weights(network)])
+    reads = chain(named_files(source), [model, config, phantom, _weights(network)], [labels, *few.masks.values()] if few else [])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
-        _check_same(cases, source, run)
+        _check_same(cases, source, run, few.hashes if few else {})
         if not run.finished_before:
             run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases)}
+            if few is not None:
+                few_labels.learn(network, said, few, model, cases, run)
             if wanted is not None:
-                _structures(network, kind, wanted, cases, learn_from if model is None else 0, settings, run)
+                _structures(network, kind, wanted, cases, learn_from if model is None and few is None else 0, settings, run)
             else:
                 good, scale = look(cases, run, mpp)
                 if model is None:
@@ -111,10 +131,10 @@ def segment(
         return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
 
 
-def _check_same(cases: Cases, source: str | Path, run: Run) -> None:
+def _check_same(cases: Cases, source: str | Path, run: Run, labels: dict[str, str]) -> None:
     """Writes down which files are read, and refuses to resume with others."""
     with Bar("hashing") as bar:
-        hashes = cases.hashes(bar.advance)
+        hashes = cases.hashes(bar.advance) | labels
     run.check_same(hashes, source)
     if not run.finished_before:
         run.record["inputs"] = hashes
@@ -143,6 +163,8 @@ def _apply(network: Any, good: Cases, scale: Scale, own: InstancesConfig, classe
 def _structures(network: Any, kind: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
     """The same way for what needs no spacing. learn_from: 0 = the network has learnt."""
     run.record |= {"mpp": None, "mpp_source": "none", "classes": classes}
+    if hasattr(network, "labels_used"):
+        run.record |= {"uses_labels": True, "labels": int(network.labels_used)}
     good, frames = structures.look(cases, network, learn_from, run.record["seed"], run)
     if learn_from:
         structures.learn(network, kind, frames, classes, run)
@@ -157,6 +179,11 @@ def _check(mpp: float | None, seed: int, learn_from: int) -> None:
         raise UsageError(f"--mpp {mpp}: expected micrometres per pixel between 0.01 and 100, for example 0.5 for a 20x scan")
     if seed < 0 or learn_from < 1:
         raise UsageError(f"--seed {seed} and --learn-from {learn_from}: expected a seed from 0 and at least one image")
+
+
+def _check_few(method: str, budget: str, phantom: str) -> None:
+    if (method, budget, phantom) != ("phantom", "full", "tissue"):
+        raise UsageError("--labels teach a network that begins at --model or at random: leave --method, --budget and --phantom out")
 
 
 def _check_classes(classes: str, phantom: str) -> None:
@@ -177,7 +204,7 @@ def _network(method: str, model: str | Path | None, budget: str, phantom: str, c
     if model is not None:
         if chosen:
             raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")
-        network, about = load_model(model, known)
+        network, about = load_model(model, known | few_labels.TAUGHT)
         return network, about["method"]
     kind = known[method]
     preset = (FAST | FAST_STRUCTURES)[method] if budget == "fast" else {}

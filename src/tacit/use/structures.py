@@ -31,9 +31,9 @@ REMEDY = "check the file, or leave it out"
 
 
 def chosen_classes(network: Any, classes: str | None) -> list[str]:
-    """The structures to write, by the names that the method has for them; the first one where none is asked for. Raises UsageError."""
+    """The structures to write, by the names that the method has for them; where none is asked for the first one, or all that labels taught. Raises UsageError."""
     if classes is None:
-        return [network.CLASSES[0]]
+        return list(getattr(network, "default_classes", network.CLASSES[:1]))
     names = [name.strip() for name in classes.split(",")]
     unknown = [name for name in names if name not in network.CLASSES]
     if unknown or len(set(names)) < len(names):
