@@ -22,6 +22,7 @@ def segment(
         str, typer.Option(help="What is drawn to learn from: tissue (glands), fundus (vessels), chest (lungs), or your own .py file.")
     ] = "tissue",
     classes: Annotated[str | None, typer.Option(help="Name of what is segmented; of a chest which of lungs,heart,clavicles.")] = None,
+    shape_prior: Annotated[str | None, typer.Option(help="Shapes alone: a folder of masks of another modality, simulated:vessels or simulated:lungs.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of images that do not state it; else estimated.")] = None,
     learn_from: Annotated[int, typer.Option(help="Learn from at most this many images.")] = 400,
     seed: Seed = 0,
@@ -43,6 +44,7 @@ def segment(
         budget=budget,
         phantom=phantom,
         classes=classes,
+        shape_prior=shape_prior,
         mpp=mpp,
         learn_from=learn_from,
         seed=seed,
@@ -56,7 +58,7 @@ def segment(
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
     print(f"{result.images} images segmented, {result.failed} failed{spacing}")
     judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
-    close(out, result.failed, judge if model else f"tacit segment NEW -o OUT --model {out}")
+    close(out, result.failed, judge if model and not shape_prior else f"tacit segment NEW -o OUT --model {out}")
 
 
 def lungs(

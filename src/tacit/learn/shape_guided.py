@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.config import Config, Count, Share
+from tacit.config import Config, Share
 from tacit.errors import ConfigError
 from tacit.learn.lessons import CropConfig, Lesson, batches
 from tacit.learn.local_discrimination import LocalDiscrimination, LocalDiscriminationConfig
@@ -45,7 +45,7 @@ from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 Answer = Literal["refined", "clusters", "embedding", "agreement", "either"]
 WON = 0.05  # nats of L_D below which the discriminator has won; a coin's is 1.39
 TOO_SMALL, TOO_LARGE = 0.005, 0.6  # share of the views that a target cluster which has collapsed is below, or above
-LAST = 0.2  # share of stage 2's steps, its last ones, over which both are watched
+LAST = 50  # steps over which both are watched: a running mean forgets this fast
 
 
 class ShapeGuidedConfig(Config):
@@ -68,10 +68,13 @@ class ShapeGuidedConfig(Config):
 class Guided(nn.Module):
     """Stage 2: both players, and the one loss that teaches each its own side."""
 
+    lately: Tensor
+
     def __init__(self, local: LocalDiscrimination, discriminator: Discriminator, adversary: float) -> None:
         super().__init__()
         self.local, self.discriminator, self.adversary = local, discriminator, adversary
         self.rate_shares = {"discriminator": discriminator.config.rate}
+        self.register_buffer("lately", torch.full((2,), -1.0))  # running means of L_D and of the target's share; below 0 = not begun
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """batch: as for local discrimination, and shape (2n, 1, h, w) in 0–1, pieces of the prior."""
@@ -80,6 +83,8 @@ class Guided(nn.Module):
         fooled, told_apart = self.discriminator.fooled(target), self.discriminator.told_apart(batch["shape"], target)
         total = values["loss"] + self.adversary * fooled + told_apart
         share = (target.detach() > 0.5).float().mean()
+        now = torch.stack([told_apart.detach(), share])
+        self.lately.copy_(torch.where(self.lately < 0, now, self.lately + (now - self.lately) / LAST))
         return values | {"loss": total, "fooled": fooled.detach(), "discriminator": told_apart.detach(), "target": share}
 
 
@@ -151,8 +156,11 @@ class ShapeGuided(nn.Module):
         self.discriminator.load_state_dict(adversary.state_dict())
         self.local.second_stage = True
         second = c.local.train.model_copy(update={"epochs": c.local.train.epochs - first})
-        shop.train("shapes", Guided(self.local, self.discriminator, c.adversary), self._batches(pictures, prior, seed + 1), second, seed=seed + 1)
-        self._watched(shop)
+        guided = Guided(self.local, self.discriminator, c.adversary)
+        shop.train("shapes", guided, self._batches(pictures, prior, seed + 1), second, seed=seed + 1)
+        if bool((guided.lately >= 0).all()):
+            self.last_discriminator, self.last_target = guided.lately.clone()
+        self._say_how_it_went(shop)
         torch.manual_seed(seed + 2)
         self.refined.load_state_dict(Refinement(self.refined.network.config, c.q).state_dict())
         lessons = [] if shop.finished("refined") else self._lessons(pictures, shop)
@@ -232,14 +240,10 @@ class ShapeGuided(nn.Module):
 
         return batch
 
-    def _watched(self, shop: Workshop) -> None:
-        """Keeps how the game stood at the end of stage 2, and says it."""
-        seen = shop.curves.stages().get("shapes", {})
-        for name, buffer in (("discriminator", self.last_discriminator), ("target", self.last_target)):
-            values = [value for _, value in seen.get(name, [])]
-            if values:
-                buffer.fill_(float(np.mean(values[-max(round(LAST * len(values)), 1) :])))
-        shop.say(f"shapes: discriminator's loss {float(self.last_discriminator):.3f} (1.386 = undecided), target cluster {float(self.last_target):.1%} of the pixels")
+    def _say_how_it_went(self, shop: Workshop) -> None:
+        shop.say(
+            f"shapes: discriminator's loss {float(self.last_discriminator):.3f} (1.386 = undecided), target cluster {float(self.last_target):.1%} of the pixels"
+        )
         for line in self.warnings():
             shop.say(line)
 
