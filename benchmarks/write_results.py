@@ -16,6 +16,7 @@ from write_chest import chest
 from write_index import index
 from write_pairs import pairs
 from write_query import queries
+from write_shape_guided import shape_guided
 from write_speed import order, speed
 from write_vessels import vessels
 
@@ -109,7 +110,16 @@ def written() -> str:
         + extra("torture.json", torture)
         + extra("report_backbones.json", backbones)
     )
-    text += vessels(RESULTS) + chest(RESULTS) + queries(RESULTS) + extra("pairs.json", pairs) + index(RESULTS) + order(RESULTS) + speed(RESULTS)
+    text += (
+        vessels(RESULTS)
+        + chest(RESULTS)
+        + shape_guided(RESULTS)
+        + queries(RESULTS)
+        + extra("pairs.json", pairs)
+        + index(RESULTS)
+        + order(RESULTS)
+        + speed(RESULTS)
+    )
     text += "\n## Commands\n\n" + "\n".join(f"- `{n}`: `{r[0]['command']}`" for n, r in rows.items()) + "\n"
     return text
 

@@ -283,7 +283,7 @@ def test_from_pretrain_to_masks_report_and_new_pictures(drawn_fundus: Path, prio
     again = tacit.segment(drawn_fundus / "f1.png", tmp_path / "new", model=out)
     assert again.images == 1 and (tmp_path / "new" / "masks" / "f1.png").read_bytes() == (out / "masks" / "f1.png").read_bytes()
     _save(priors / "good", "c.png", np.eye(90) * 255)
-    with pytest.raises(TacitError, match="same settings|settings"):
+    with pytest.raises(TacitError, match="settings"):
         tacit.segment(drawn_fundus, out, model=tmp_path / "run", shape_prior=str(priors / "good"), set=options, resume=True)
     shown = tacit.segment(drawn_fundus, tmp_path / "clusters", model=tmp_path / "run", method="clusters")
     labels = cv2.imread(str(tmp_path / "clusters" / "masks" / "f0.png"), cv2.IMREAD_UNCHANGED)
@@ -337,7 +337,7 @@ def test_lungs_and_any_structure_have_frames_of_their_own() -> None:
     grey = cv2.GaussianBlur(rng.integers(0, 255, (140, 170)).astype(np.uint8), (0, 0), 9)
     for structure, picture in (("lungs", grey), ("structure", np.dstack([grey, grey[::-1], grey]))):
         method = made(f'structure="{structure}"', 'prior.source="simulated:lungs"', "prior.scale=[0.9,1.1]")
-        assert method.CLASSES == (structure,)
+        assert list(method.CLASSES) == [structure]
         method.fit([method.working(picture)] * 2, Workshop())
         assert method.probability(picture).shape == (1, 140, 170) and method.field(picture).all()
 

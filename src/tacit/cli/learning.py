@@ -15,7 +15,7 @@ from tacit.cli.printing import close
 def segment(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, folder, glob, zip, or CSV/Parquet list.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper or haematoxylin.")] = "phantom",
+    method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper, haematoxylin, shape-guided, clusters …")] = "phantom",
     model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing.")] = None,
     budget: Annotated[str, typer.Option(help="full, or fast: under five minutes on one core.")] = "full",
     phantom: Annotated[

@@ -14,12 +14,14 @@ from torch.func import functional_call
 from tacit.config import Config, Count, Positive
 
 SLOPE = 0.2
-STRIDE, LEAST_SIDE = 16, 80  # px of the map's cells; of the smallest mask that two valid convolutions leave something of
+LEAST_SIDE = 80  # px of the smallest mask that two valid convolutions leave something of
+FLAT = 0.01  # SD of a mask below which it is taken for flat
 
 
 class DiscriminatorConfig(Config):
     channels: tuple[Count, ...] = (16, 32, 32, 32, 32)  # of its convolutions, each followed by LeakyReLU; all but the last by max-pooling
     rate: Positive = 0.05  # its learning rate / the clusters'
+    standard: bool = True  # it sees each mask less its mean, over its SD, so that it cannot win by a flat mask's paleness; paper: false
 
 
 class Discriminator(nn.Module):
@@ -37,6 +39,9 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, masks: Tensor) -> Tensor:
+        if self.config.standard:
+            masks = masks.float()
+            masks = (masks - masks.mean((1, 2, 3), keepdim=True)) / (masks.std((1, 2, 3), keepdim=True) + FLAT)
         return self.layers(masks).float().mean((1, 2, 3))
 
     def fooled(self, made: Tensor) -> Tensor:
