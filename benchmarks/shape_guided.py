@@ -37,7 +37,14 @@ DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data")
 RESULTS = ROOT / "benchmarks" / "results" / "shape_guided"
 WORK = ROOT / "benchmarks" / "work" / "shape_guided"
 PRIORS = DATA / "vessel-shape-priors"
-SMALL = ["local.size=96", "local.network.width=8", "prior.drawn=40"]  # what one core can do in minutes
+SMALL = [
+    "local.network.width=8",
+    "local.train.epochs=12",
+    "local.train.steps=25",
+    "prior.drawn=40",
+    "refine.epochs=1",
+    "refine.steps=80",
+]  # what one core can do in minutes
 LUNGS = ["structure=lungs", "prior.source=simulated:lungs", "prior.scale=[0.9,1.1]", "side=128", "local.views.turn=15.0", "local.views.quarter_turns=false"]
 RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
     "drive-simulated": ("drive", []),
@@ -46,7 +53,17 @@ RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
     "drive-no-prior": ("drive", ["adversary=0.0"]),
     "jsrt-simulated": ("jsrt", LUNGS),
     "jsrt-no-prior": ("jsrt", [*LUNGS, "adversary=0.0"]),
-    "drive-as-published": ("drive", [f'prior.source="{PRIORS / "octa"}"', "discriminator.standard=false", "local.entropy=0.1", "local.train.lr=1e-3"]),
+    "drive-as-published": (
+        "drive",
+        [
+            f'prior.source="{PRIORS / "octa"}"',
+            "discriminator.standard=false",
+            "discriminator.rate=0.05",
+            "local.entropy=0.1",
+            "local.train.lr=1e-3",
+            "local.train.schedule=halving",
+        ],
+    ),
 }
 ANSWERS = {"clusters": "m_0", "embedding": "embedding", "agreement": "agreement", "refined": "refined"}
 Truth = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]  # picture, truth, field

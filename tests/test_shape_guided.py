@@ -107,6 +107,7 @@ def test_the_one_loss_gives_each_player_the_gradient_of_its_own_side() -> None:
 def test_the_discriminator_learns_at_its_share_of_the_rate() -> None:
     """Adam's first step is the rate, whatever the gradient's size."""
     guided, batch = game()
+    guided.rate_shares["discriminator"] = 0.05
     before = {name: p.detach().clone() for name, p in guided.named_parameters()}
     train = TrainConfig(epochs=1, steps=1, lr=1e-3, weight_decay=0.0, schedule="constant", precision="fp32")
     Steps(guided, train, seed=0)(batch, 0)

@@ -45,6 +45,7 @@ from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 Answer = Literal["refined", "clusters", "embedding", "agreement", "either"]
 WON = 0.05  # nats of L_D below which the discriminator has won; a coin's is 1.39
 TOO_SMALL, TOO_LARGE = 0.005, 0.6  # share of the views that a target cluster which has collapsed is below, or above
+PIECES = 200  # of the prior, whose mean share of structure is taken
 LAST = 50  # steps over which both are watched: a running mean forgets this fast
 
 
@@ -53,7 +54,11 @@ class ShapeGuidedConfig(Config):
     prior: ShapePriorConfig = ShapePriorConfig()
     side: Annotated[int, Field(ge=128, le=2048)] = 288  # px: diameter of a fundus's field in its frame, side of any other frame
     local: LocalDiscriminationConfig = LocalDiscriminationConfig(
-        clusters=8, size=128, train=TrainConfig(epochs=10, steps=40, batch=4, lr=1e-3, weight_decay=0.0, schedule="halving", average=0.0)
+        clusters=8,
+        entropy=1.0,  # paper: .1
+        stage_1=0.1,  # paper: .2
+        size=96,
+        train=TrainConfig(epochs=10, steps=60, batch=4, lr=3e-3, weight_decay=0.0, schedule="constant", average=0.0),  # paper: 100 epochs, 1e-3, halving
     )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversary: Annotated[float, Field(ge=0)] = 1.0  # weight of L_G in stage 2; 0 = clusters without a prior
@@ -62,7 +67,8 @@ class ShapeGuidedConfig(Config):
     crop: CropConfig = CropConfig(size=128, zoom=0.2, colour=0.15)  # of the refinement
     network: UNetConfig = UNetConfig(channels_in=1)
     q: Annotated[float, Field(gt=0, le=1)] = 0.7  # generalised cross-entropy of the refinement: near 0 trusts every label, 1 tolerates most noise
-    refine: TrainConfig = TrainConfig(epochs=2, batch=8)
+    refine: TrainConfig = TrainConfig(epochs=2, steps=60, batch=8)
+    settle: bool = True  # the refinement's odds are moved until as much of all learnt fields together is above .5 as of the prior's pieces is structure
 
 
 class Guided(nn.Module):
@@ -165,6 +171,8 @@ class ShapeGuided(nn.Module):
         self.refined.load_state_dict(Refinement(self.refined.network.config, c.q).state_dict())
         lessons = [] if shop.finished("refined") else self._lessons(pictures, shop)
         shop.train("refined", self.refined, batches(lessons, c.refine.batch, c.crop, seed + 2), c.refine, seed=seed + 2)
+        if c.settle:
+            self._settle(pictures, prior, shop)
         return self.eval()
 
     def answers(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -239,6 +247,19 @@ class ShapeGuided(nn.Module):
             return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
 
         return batch
+
+    @torch.no_grad()
+    def _settle(self, frames: list[NDArray[np.uint8]], prior: list[NDArray[np.float32]], shop: Workshop) -> None:
+        """Moves the refinement's bias: what both answers agree on is the middle of a structure, so a network taught by it is shy of its edge."""
+        c = self.config
+        rng = np.random.default_rng([shop.seed, 82])
+        share = np.mean([(cut_shape(rng, prior, c.local.size, c.local.views.turn, c.prior) > 0.5).mean() for _ in range(PIECES)])
+        found = np.concatenate([self.answer(frame, "refined")[inside_of(frame, c.structure)] for frame in frames])
+        level = float(np.clip(np.quantile(found, 1 - share), 0.02, 0.98))
+        bias = self.refined.network.head.bias
+        assert bias is not None  # the U-Net's head has one
+        bias -= float(np.log(level / (1 - level)))
+        shop.say(f"settled: {self.CLASSES[0]} where the refinement answers above {level:.2f}, {share:.1%} of the prior's pieces")
 
     def _say_how_it_went(self, shop: Workshop) -> None:
         shop.say(
