@@ -18,6 +18,7 @@ from write_index import index
 from write_landmarks import landmarks
 from write_pairs import pairs
 from write_query import queries
+from write_shape_guided import shape_guided
 from write_speed import order, speed
 from write_vessels import vessels
 
@@ -116,6 +117,7 @@ def written() -> str:
         + chest(RESULTS)
         + landmarks(RESULTS)
         + few_labels(RESULTS)
+        + shape_guided(RESULTS)
         + queries(RESULTS)
         + extra("pairs.json", pairs)
         + index(RESULTS)

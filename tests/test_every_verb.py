@@ -25,6 +25,7 @@ import tacit
 from tacit.cli import app
 from tacit.config import build
 from tacit.errors import InputError, OutputError
+from tacit.learn.local_discrimination import LocalDiscrimination
 from tacit.learn.lung_unet import LungUnet
 from tacit.learn.pair_decision import Decision
 from tacit.learn.simclr import Simclr
@@ -64,6 +65,8 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.segment, SIDE, {"labels": "linked labels"}),
     (tacit.segment, SIDE, {"labels": "few", "model": "made/tables/pretrained"}),
     (tacit.segment, SIDE, {"config": "made/tables/mine.toml"}),
+    (tacit.segment, SIDE, {"shape_prior": "made/tables/shapes"}),
+    (tacit.segment, SIDE, {"shape_prior": "simulated:vessels", "model": "made/tables/patches"}),
     (tacit.segment, SIDE, {"phantom": "made/tables/mine.py"}),
     (tacit.segment, SIDE, {"method": "mssg", "set": ["network.encoder=resnet10t", "network.weights=made/tables/encoder.safetensors"]}),
     (tacit.pretrain, IN, {}),
@@ -128,6 +131,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "learnt" / "model").rename(place / "made" / "model")
     save_tensors(tables / "encoder.safetensors", Backbone(BackboneConfig(name="resnet10t")).net.state_dict())
     save_model(tables / "lungs", "lung-unet", LungUnet(), {"images": 1}, "drawn")
+    small = build(LocalDiscrimination.Config, {"network": {"width": 4}, "dimensions": 4})
+    save_model(tables / "patches" / "model", "local-discrimination", LocalDiscrimination(small), {"images": 1}, "drawn")
+    (tables / "shapes").mkdir()
+    cv2.imwrite(str(tables / "shapes" / "a.png"), 255 * np.eye(90, dtype=np.uint8))
     (tables / "mine.toml").write_text("")
     (tables / "mine.py").write_text("from tacit.phantom.tissue import CLASSES, draw\n__all__ = ['CLASSES', 'draw']\n")
     (tables / "labels.csv").write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
@@ -201,6 +208,7 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "segment 'bad files' -o o --budget fast --phantom mine.py",
     "segment 'bad files' -o o --model made",
     "segment 'bad files' -o o --model made/tables/pretrained --labels few --classes gland --set side=64",
+    "segment 'bad files' -o o --shape-prior simulated:lungs --model made/tables/patches --learn-from 3 --set side=144",
     f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
     "pretrain 'bad files' -o o --method simclr --mpp 0.5 --select made/tables/pairs.csv --root made/images",
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",

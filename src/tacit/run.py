@@ -45,6 +45,8 @@ OWN = [
     "model",
     "masks",
     "probability",
+    "planes",
+    "uncertainty",
     "geojson",
     "tables",
     "figures",

@@ -15,7 +15,7 @@ from tacit.cli.printing import close
 def segment(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, folder, glob, zip, or CSV/Parquet list.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper or haematoxylin.")] = "phantom",
+    method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper, haematoxylin, shape-guided, clusters …")] = "phantom",
     model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing (with --labels: start there).")] = None,
     labels: Annotated[Path | None, typer.Option(help="Uses labels: masks of some of the pictures teach, from --model's start or a random one.")] = None,
     budget: Annotated[str, typer.Option(help="full, or fast: under five minutes on one core.")] = "full",
@@ -23,6 +23,7 @@ def segment(
         str, typer.Option(help="What is drawn to learn from: tissue (glands), fundus (vessels), chest (lungs), or your own .py file.")
     ] = "tissue",
     classes: Annotated[str | None, typer.Option(help="Name of what is segmented; of a chest which of lungs,heart,clavicles.")] = None,
+    shape_prior: Annotated[str | None, typer.Option(help="Shapes alone: a folder of masks of another modality, simulated:vessels or simulated:lungs.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of images that do not state it; else estimated.")] = None,
     learn_from: Annotated[int, typer.Option(help="Learn from at most this many images.")] = 400,
     seed: Seed = 0,
@@ -45,6 +46,7 @@ def segment(
         budget=budget,
         phantom=phantom,
         classes=classes,
+        shape_prior=shape_prior,
         mpp=mpp,
         learn_from=learn_from,
         seed=seed,
@@ -58,7 +60,7 @@ def segment(
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
     print(f"{result.images} images segmented, {result.failed} failed{spacing}")
     judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
-    close(out, result.failed, judge if model and not labels else f"tacit segment NEW -o OUT --model {out}")
+    close(out, result.failed, judge if model and not labels and not shape_prior else f"tacit segment NEW -o OUT --model {out}")
 
 
 def lungs(

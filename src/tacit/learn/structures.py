@@ -15,7 +15,9 @@ from tacit.learn.chest_taught import ChestTaught
 from tacit.learn.classical.lung_mixture import LungMixture
 from tacit.learn.classical.lung_rule import LungRule
 from tacit.learn.classical.vessel_filters import VesselFilters
+from tacit.learn.clusters import Clusters
 from tacit.learn.fundus_taught import FundusTaught
+from tacit.learn.shape_guided import ShapeGuided
 
 STRUCTURES: dict[str, Any] = {
     "phantom-fundus": FundusTaught,
@@ -23,6 +25,8 @@ STRUCTURES: dict[str, Any] = {
     "phantom-chest": ChestTaught,
     "lung-rule": LungRule,
     "lung-mixture": LungMixture,
+    "shape-guided": ShapeGuided,
+    "clusters": Clusters,
 }
 
 FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five minutes on one core
@@ -31,4 +35,6 @@ FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five 
     "phantom-chest": {"pictures": 150, "teachers": 1, "train": {"epochs": 5}, "adapt": {"rounds": 0}},
     "lung-rule": {},
     "lung-mixture": {},
+    "shape-guided": {"local": {"train": {"epochs": 4}}, "refine": {"epochs": 1}},
+    "clusters": {},
 }

@@ -90,7 +90,9 @@ def fit(
 
     batches(step) gives the batch of that step (this process's share of it); `before_epoch(epoch)` runs before an epoch's first
     step, `after_step(done)` after each, after the module's own `after_step(progress)`. folder: where the checkpoint lives; a checkpoint
-    found there is resumed. What the module's loss calls `embedding` (b, f) is watched for collapse.
+    found there is resumed. What the module's loss calls `embedding` (b, f) is watched for collapse. A module whose parts learn at
+    rates of their own says so by `rate_shares`: {name of the part: share of the rate}; parts that play against each other detach what
+    is the other's inside the one loss.
     Raises TrainingError naming the step when the loss is not finite.
     """
     steps = Steps(module, config, seed=seed, device=device)
@@ -143,7 +145,7 @@ class Steps:
         config, rate = self.config, learning_rate(self.config, step)
         torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.module.train()
         with self.fabric.autocast():
             values: dict[str, Tensor] = self.wrapped.loss(_on(self.fabric.device, batch))
@@ -203,10 +205,18 @@ def _scalars(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    trained = [p for p in module.parameters() if p.requires_grad]
+    trained = _groups(module)
     if config.optimizer == "sgd":
         return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
     return torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)  # a third of the time of the plain loop
+
+
+def _groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The weights, those of each part that `rate_shares` names in a group of their own, with its share of the rate."""
+    shares: dict[str, float] = getattr(module, "rate_shares", {})
+    named = [(next((part for part in shares if name.startswith(f"{part}.")), ""), p) for name, p in module.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for part, p in named if part == own], "share": shares.get(own, 1.0)} for own in ("", *shares)]
+    return [group for group in groups if group["params"]]
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:

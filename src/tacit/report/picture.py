@@ -80,6 +80,15 @@ def in_colours(picture: NDArray[np.uint8], planes: list[NDArray[np.int32]]) -> N
     return drawn
 
 
+def in_tints(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The picture with every label as a tint of its own over its grey; labels (h, w), 0 clear."""
+    many = max(int(labels.max()), 1)
+    hues = np.array([[(180 * k * 5 // 8) % 180 if many <= 8 else 180 * k // many, 200, 255] for k in range(many)], np.uint8)
+    tints = np.vstack([[[255, 255, 255]], cv2.cvtColor(hues[None], cv2.COLOR_HSV2RGB)[0]])
+    grey = picture.astype(np.float32).mean(2, keepdims=True)
+    return np.rint(0.45 * tints[labels] + 0.55 * grey).astype(np.uint8)
+
+
 def sheet(tiles: list[NDArray[np.uint8]], columns: int = 4, gap: int = 6) -> NDArray[np.uint8]:
     """Pictures in rows on white, each at the size of the first."""
     h, w = tiles[0].shape[:2]

@@ -28,6 +28,7 @@ PRIOR = {
     "vessel-filters": "filters for dark lines, and the share of a retina that is vessel",
     "phantom-chest": "drawings of chests, made by rules",
     "lung-rule": "that lungs are the two dark fields that do not touch the border",
+    "shape-guided": "shapes of another modality or drawn ones, without a picture of them",
     "lung-mixture": "two ellipses where lungs are expected",
 }
 

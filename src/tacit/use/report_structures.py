@@ -30,7 +30,7 @@ def write_report(run: Run, settings: dict[str, Any], classes: list[str]) -> None
     writer.writeheader()
     writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_atomic(run.folder / "tables" / "images.csv", text.getvalue())
-    run.record["warnings"] = warnings = _warnings(rows, classes)
+    run.record["warnings"] = warnings = [*run.record.get("warnings", []), *_warnings(rows, classes)]
     write_atomic(run.folder / "report.html", _page(run, settings, rows, warnings, classes))
     shutil.rmtree(run.folder / "items", ignore_errors=True)
 

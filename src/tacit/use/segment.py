@@ -34,6 +34,7 @@ from tacit.use.instances import InstancesConfig
 from tacit.use.model import load_model, save_model
 from tacit.use.report_segment import write_report
 from tacit.use.report_structures import write_report as write_structures
+from tacit.use.shape_guided import clusters_network, guided_network, masks_digest, said_of
 from tacit.use.spacing import Scale, look, middle
 
 MOST_WORKING_PX = 4_000_000  # a picture larger than this at the network's spacing is learnt from by its middle
@@ -60,6 +61,7 @@ def segment(
     budget: str = "full",
     phantom: str = "tissue",
     classes: str | None = None,
+    shape_prior: str | Path | None = None,
     mpp: float | None = None,
     learn_from: int = 400,
     seed: int = 0,
@@ -72,11 +74,12 @@ def segment(
 ) -> Result:
     """Segments the images that `source` names into OUT; same names and defaults as the command line.
 
-    method: phantom, mssg, mssg-paper, haematoxylin, vessel-filters, lung-rule, lung-mixture · model: the OUT of an earlier run, nothing is learnt
-    then · labels: masks of some of the pictures, which teach a network that begins at `model` (tacit pretrain, or tacit segment --phantom fundus or
+    method: phantom, mssg, mssg-paper, haematoxylin, vessel-filters, lung-rule, lung-mixture, shape-guided, clusters · model: the OUT of an
+    earlier run, nothing is learnt then · labels: masks of some of the pictures, which teach a network that begins at `model` (tacit pretrain, or tacit segment --phantom fundus or
     chest) or at random · budget: full or fast · phantom: what is drawn to learn from: tissue (glands), fundus (vessels), chest, or a .py file · classes: for
     glands the name of what is segmented, in tables and GeoJSON; for others which of the method's structures are written, the first if none is
-    named · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
+    named · shape_prior: a folder of masks of another modality, simulated:vessels or simulated:lungs (then `model` may be a run of local
+    discrimination to begin with) · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
     Raises TacitError; one image's failure is a row of failures.csv.
     """
     chosen = chosen_settings(config, set, "segment")
@@ -87,10 +90,10 @@ def segment(
     network: Any
     said = ""
     if few is not None:
-        _check_few(method, budget, phantom)
+        _check_few(method, budget, phantom, shape_prior)
         (network, said), kind = few_labels.few_network(few, model, classes, chosen), few_labels.NAME
     else:
-        network, kind = _network(method, model, budget, phantom, chosen)
+        network, kind = _network(method, model, budget, phantom, chosen, shape_prior)
     wanted = structures.chosen_classes(network, classes) if kind in STRUCTURES or kind == few_labels.NAME else None
     classes = classes or "gland"
     if wanted is None:
@@ -104,15 +107,16 @@ def segment(
         "classes": classes,
         "mpp": mpp,
     }
+    options |= {"shape_prior": str(shape_prior), "shape_masks": masks_digest(shape_prior)} if shape_prior else {}
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
     command = command_line(
         "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=named,
-        mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
+        shape_prior=shape_prior, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    reads = chain(named_files(source), [model, config, phantom, _weights(network)], [labels, *few.masks.values()] if few else [])
+    reads = chain(named_files(source), [model, config, phantom, shape_prior, _weights(network)], [labels, *few.masks.values()] if few else [])
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         _check_same(cases, source, run, few.hashes if few else {})
@@ -121,7 +125,8 @@ def segment(
             if few is not None:
                 few_labels.learn(network, said, few, model, cases, run)
             if wanted is not None:
-                _structures(network, kind, wanted, cases, learn_from if model is None and few is None else 0, settings, run)
+                learns = few is None and (model is None or shape_prior is not None)
+                _structures(network, kind, wanted, cases, learn_from if learns else 0, settings, run)
             else:
                 good, scale = look(cases, run, mpp)
                 if model is None:
@@ -168,6 +173,7 @@ def _structures(network: Any, kind: str, classes: list[str], cases: Cases, learn
     good, frames = structures.look(cases, network, learn_from, run.record["seed"], run)
     if learn_from:
         structures.learn(network, kind, frames, classes, run)
+    run.record["warnings"] = said_of(network, good)
     run.record["ok"] = structures.apply_all(good, network, classes, run)
     if not run.record["ok"]:
         raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
@@ -181,9 +187,9 @@ def _check(mpp: float | None, seed: int, learn_from: int) -> None:
         raise UsageError(f"--seed {seed} and --learn-from {learn_from}: expected a seed from 0 and at least one image")
 
 
-def _check_few(method: str, budget: str, phantom: str) -> None:
-    if (method, budget, phantom) != ("phantom", "full", "tissue"):
-        raise UsageError("--labels teach a network that begins at --model or at random: leave --method, --budget and --phantom out")
+def _check_few(method: str, budget: str, phantom: str, shape_prior: object) -> None:
+    if (method, budget, phantom, shape_prior) != ("phantom", "full", "tissue", None):
+        raise UsageError("--labels teach a network that begins at --model or at random: leave --method, --budget, --phantom and --shape-prior out")
 
 
 def _check_classes(classes: str, phantom: str) -> None:
@@ -192,15 +198,19 @@ def _check_classes(classes: str, phantom: str) -> None:
         raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
 
 
-def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any]) -> tuple[Any, str]:
+def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any], shape_prior: str | Path | None) -> tuple[Any, str]:
     """A network that is to learn, or one that an earlier run taught; and its method's name."""
     known = METHODS | STRUCTURES
+    if shape_prior is not None and budget in ("fast", "full"):
+        return guided_network(method, model, shape_prior, budget, phantom, chosen), "shape-guided"
     if method == "phantom" and f"phantom-{phantom}" in STRUCTURES:
         method = f"phantom-{phantom}"
     if method not in known:
         raise UsageError(f"--method {method!r} is unknown; known are {', '.join(known)}")
     if budget not in ("fast", "full"):
         raise UsageError(f"--budget {budget!r} is unknown; known are fast, full")
+    if method == "clusters":
+        return clusters_network(model, chosen), method
     if model is not None:
         if chosen:
             raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")

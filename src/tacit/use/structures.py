@@ -20,7 +20,7 @@ from tacit.image import Image
 from tacit.interrupt import HeldInterrupt
 from tacit.learn.workshop import Workshop
 from tacit.read.picture import read_picture
-from tacit.report.picture import in_colours, jpeg, png, shrunk
+from tacit.report.picture import in_colours, in_tints, jpeg, png, shrunk
 from tacit.report.track import Bar, Curves
 from tacit.run import Run
 from tacit.use.measure_structures import measured
@@ -31,9 +31,12 @@ REMEDY = "check the file, or leave it out"
 
 
 def chosen_classes(network: Any, classes: str | None) -> list[str]:
-    """The structures to write, by the names that the method has for them; where none is asked for the first one, or all that labels taught. Raises UsageError."""
+    """The structures to write, by the names that the method has for them; where none is asked for the first one, or all that fill a picture together, or that labels taught.
+
+    Raises UsageError.
+    """
     if classes is None:
-        return list(getattr(network, "default_classes", network.CLASSES[:1]))
+        return list(getattr(network, "default_classes", network.CLASSES if getattr(network, "FILLS", False) else network.CLASSES[:1]))
     names = [name.strip() for name in classes.split(",")]
     unknown = [name for name in names if name not in network.CLASSES]
     if unknown or len(set(names)) < len(names):
@@ -104,6 +107,10 @@ def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -
     for value, plane in enumerate(planes, 1):
         mask[plane] = value
     row = measured(p, classes, image, network)
+    if hasattr(network, "uncertainty"):
+        unsure = network.uncertainty(image.pixels)[0]
+        row["unsure_share"] = float((unsure[network.field(image.pixels)] >= 0.5).mean())
+        write_atomic(out / "uncertainty" / f"{name}.png", png(np.round(255 * unsure).clip(0, 255).astype(np.uint8)))
     write_atomic(out / "masks" / f"{name}.png", png(mask))
     for kind, plane, inside in zip(classes, p, planes, strict=True):
         write_atomic(out / "probability" / kind / f"{name}.png", png(np.round(255 * plane).clip(0, 255).astype(np.uint8)))
@@ -111,6 +118,9 @@ def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -
             write_atomic(out / "planes" / kind / f"{name}.png", png(inside.astype(np.uint8)))
     write_atomic(out / "geojson" / f"{name}.geojson", pieces_geojson(dict(zip(classes, planes, strict=True))))
     small = shrunk(image.pixels)
-    write_atomic(out / "figures" / f"{name}.jpg", jpeg(in_colours(small, [shrunk(plane.astype(np.int32)) for plane in planes])))
+    figure = (
+        in_tints(small, shrunk(mask.astype(np.int32))) if getattr(network, "FILLS", False) else in_colours(small, [shrunk(q.astype(np.int32)) for q in planes])
+    )
+    write_atomic(out / "figures" / f"{name}.jpg", jpeg(figure))
     write_atomic(out / "items" / f"{name}.jpg", jpeg(small))
     write_atomic(out / "items" / f"{name}.json", json.dumps({"image": name, **row, "history": "; ".join(image.history)}))
