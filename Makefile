@@ -36,6 +36,8 @@ proof: venv
 	$(PY) benchmarks/glas.py --seeds 0
 	$(PY) benchmarks/glas.py phantom phantom-fast mssg --seeds 1 2
 	$(PY) benchmarks/vessels.py --seeds 0 1 2
+	$(PY) benchmarks/chest.py phantom-chest
+	$(PY) benchmarks/few_labels.py
 	$(PY) benchmarks/write_results.py
 
 torture: venv

@@ -286,6 +286,17 @@ def test_what_cannot_be_taught_is_said(place: Path, tmp_path: Path) -> None:
         tacit.segment(tmp_path / "a.zip", out, labels=place / "few")
 
 
+def test_scores_leave_out_what_taught(place: Path, run: Path, tmp_path: Path) -> None:
+    for predicted, classes in ((run, None), (run / "masks", "structure")):
+        result = tacit.evaluate(predicted, place / "truth", task="structures", classes=classes)
+        assert result["left_out"] == ["c0", "c1"] and result["images"] == 4 and result["missing"] == []
+    said = CliRunner().invoke(app, ["evaluate", str(run), str(place / "truth"), "--task", "structures"])
+    assert said.exit_code == 0 and "left out: 2 images whose own labels taught the run" in said.stdout
+    tacit.segment(place / "in" / "c0.png", tmp_path / "o", labels=place / "few", set=BRIEF)
+    with pytest.raises(InputError, match=r"all 1 images of .* taught the network"):
+        tacit.evaluate(tmp_path / "o", place / "truth", task="structures")
+
+
 def test_several_values_are_several_classes(place: Path, tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     for i in range(2):

@@ -79,6 +79,8 @@ def _print_structures(result: dict[str, Any]) -> None:
             low, high = found["interval"][figure]
             print(f"  {name + ' ' + figure:<30} {value:.3f}   [{low:.3f}, {high:.3f}]")
         print(f"  {name:<30} {found['images']} images, least Dice {found['least']['dice']:.3f} ({found['least']['image']}), {found['below_0.8']} below .8")
+    if result["left_out"]:
+        print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
     for name in result["missing"]:
         print(f"  no truth for {name}", file=sys.stderr)
     for row in result["failures"]:

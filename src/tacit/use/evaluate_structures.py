@@ -23,7 +23,7 @@ def evaluate_structures(
 ) -> dict[str, Any]:
     """Dice, IoU, sensitivity and specificity of each structure: mean over images with its interval (images drawn with replacement), least, share below .8.
 
-    predicted: OUT of tacit segment, or its masks folder · truth: a folder with a folder a class (TRUTH/heart/NAME.png, above 0 = inside), or with
+    Images whose own masks taught the run (`--labels`) are left out. predicted: OUT of tacit segment, or its masks folder · truth: a folder with a folder a class (TRUTH/heart/NAME.png, above 0 = inside), or with
     masks of the same names: one value a class in the order of the classes, for a single class anything above 0 · field: a folder of masks, only
     what lies inside counts · classes: names in order, where `predicted` is no run. Raises TacitError.
     """
@@ -33,6 +33,10 @@ def evaluate_structures(
     masks = {p.stem: p for p in sorted((out / "masks" if (out / "masks").is_dir() else out).iterdir()) if p.suffix.lower() in SUFFIXES}
     if not masks:
         raise InputError(f"no masks in {out}; give OUT of a segment run")
+    taught = sorted(_labelled(out) & set(masks))
+    masks = {stem: path for stem, path in masks.items() if stem not in taught}
+    if not masks:
+        raise InputError(f"all {len(taught)} images of {out} taught the network by their labels; score it on others: tacit segment OTHERS --model {out}")
     inside = find_truth(Path(field), list(masks)) if field is not None else {}
     found: dict[str, Any] = {}
     failures: list[dict[str, str]] = []
@@ -61,6 +65,7 @@ def evaluate_structures(
         "classes": found,
         "missing": sorted({m for each in missing.values() for m in each}),
         "failures": failures,
+        "left_out": taught,
         "over": "images",
     }
 
@@ -76,6 +81,16 @@ def _found(place: Path, classes: str | None) -> tuple[Path, list[str]]:
         return place, list(record["classes"])
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"{place} does not say which structures its masks hold; give --classes, for example lungs,heart") from error
+
+
+def _labelled(out: Path) -> set[str]:
+    """The images whose own masks taught the run that wrote `out` or its folder of masks."""
+    for record in (out / "run.json", out.parent / "run.json"):
+        try:
+            return set(json.loads(record.read_text(encoding="utf-8")).get("labelled", []))
+        except (OSError, ValueError):
+            continue
+    return set()
 
 
 def _answer(out: Path, mask: Path, name: str, value: int, classes: int) -> NDArray[np.bool_]:
