@@ -45,7 +45,15 @@ SMALL = [
     "refine.epochs=1",
     "refine.steps=80",
 ]  # what one core can do in minutes
-LUNGS = ["structure=lungs", "prior.source=simulated:lungs", "prior.scale=[0.9,1.1]", "side=128", "local.views.turn=15.0", "local.views.quarter_turns=false"]
+LUNGS = [
+    "structure=lungs",
+    "prior.source=simulated:lungs",
+    "prior.scale=[0.9,1.1]",
+    "side=96",
+    "crop.size=96",
+    "local.views.turn=15.0",
+    "local.views.quarter_turns=false",
+]
 RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
     "drive-simulated": ("drive", []),
     "drive-octa": ("drive", [f'prior.source="{PRIORS / "octa"}"']),

@@ -76,3 +76,23 @@ def test_one_setting_of_a_table_leaves_its_other_defaults_alone() -> None:
     border = MssgConfig().border
     changed = build(MssgConfig, {"border": {"steps": 10}}).border
     assert changed == border.model_copy(update={"steps": 10}) and changed.padding == "reflect"
+
+
+class Innermost(Config):
+    lr: float = 1.0
+    epochs: int = 1
+
+
+class Middle(Config):
+    train: Innermost = Innermost(lr=2.0)
+    size: int = 5
+
+
+class Outermost(Config):
+    inner: Middle = Middle(train=Innermost(lr=3.0, epochs=7))
+
+
+def test_a_setting_two_tables_deep_leaves_the_others_as_the_outermost_settings_have_them() -> None:
+    assert build(Outermost, {"inner": {"train": {"epochs": 9}}}).inner == Middle(train=Innermost(lr=3.0, epochs=9))
+    assert build(Outermost, {"inner": {"size": 6}}).inner == Middle(train=Innermost(lr=3.0, epochs=7), size=6)
+    assert build(Middle, {"train": {"epochs": 9}}).train == Innermost(lr=2.0, epochs=9)

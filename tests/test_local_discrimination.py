@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tacit.learn.local_discrimination import (
     imbalance,
     regions,
 )
+from tacit.parts.train import TrainConfig, fit
 from tacit.parts.vgg_unet import VggUNet, VggUNetConfig
 
 SMALL = LocalDiscriminationConfig(network=VggUNetConfig(width=8), dimensions=6, clusters=4, grid=4)
@@ -112,8 +114,26 @@ def test_the_loss_falls_and_the_second_stage_begins_at_its_share() -> None:
         values["loss"].backward()
         optimizer.step()
     assert float(values["loss"].detach()) < 0.9 * first and "regions" not in values and 1 <= float(values["clusters"]) <= 4
-    method.after_step(0.1)
+    method.before_step(0.1)
     assert not method.second_stage
-    method.after_step(0.2)
+    method.before_step(0.2)
     values = method.loss(given)
     assert method.second_stage and {"regions", "entropy", "imbalance"} <= set(values) and torch.isfinite(values["loss"])
+
+
+def test_a_run_killed_in_its_second_stage_resumes_to_equal_weights(tmp_path: Path) -> None:
+    train = TrainConfig(epochs=1, steps=6, batch=4, average=0.0, schedule="constant", checkpoint_every=3, precision="fp32")
+
+    def made() -> LocalDiscrimination:
+        torch.manual_seed(0)
+        return LocalDiscrimination(SMALL)
+
+    def killed(done: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    whole = fit(made(), lambda step: batch(), train, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(made(), lambda step: batch(), train, seed=0, folder=tmp_path, after_step=killed)
+    again = fit(made(), lambda step: batch(), train, seed=0, folder=tmp_path)
+    assert all(torch.equal(x, y) for x, y in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))

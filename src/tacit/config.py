@@ -104,12 +104,13 @@ def build(kind: type[C], *tables: dict[str, Any]) -> C:
         raise ConfigError("; ".join(_explain(kind, dict(fault)) for fault in error.errors())) from None
 
 
-def _on_defaults(kind: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` laid over the defaults of the tables that it names: one setting of a table leaves the others as the outer settings have them."""
+def _on_defaults(kind: type[BaseModel], given: dict[str, Any], outer: Config | None = None) -> dict[str, Any]:
+    """`given` laid over the defaults of the tables that it names: one setting of a table leaves the others as the outermost settings have them."""
     laid = dict(given)
     for name, field in kind.model_fields.items():
-        if isinstance(field.default, Config) and isinstance(laid.get(name), dict):
-            laid[name] = merge(field.default.model_dump(exclude_unset=True), _on_defaults(type(field.default), laid[name]))
+        default = field.default if outer is None else getattr(outer, name)
+        if isinstance(default, Config) and isinstance(laid.get(name), dict):
+            laid[name] = merge(default.model_dump(exclude_unset=True), _on_defaults(type(default), laid[name], default))
     return laid
 
 

@@ -101,8 +101,8 @@ class LocalDiscrimination(nn.Module):
         values["clusters"] = torch.exp(_entropy(m_a.detach().mean((0, 2, 3))))  # effective number of clusters in use
         return values, m_a
 
-    def after_step(self, progress: float) -> None:
-        """The second stage begins when its share of the steps comes. progress: share of the steps that are done, 0–1."""
+    def before_step(self, progress: float) -> None:
+        """The second stage begins when its share of the steps comes, in a resumed run too. progress: share of the steps that are done, 0–1."""
         self.second_stage = progress >= self.config.stage_1
 
     def cells(self, v: Tensor, inside: Tensor | None = None) -> Tensor:

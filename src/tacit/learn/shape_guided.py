@@ -52,7 +52,7 @@ LAST = 50  # steps over which both are watched: a running mean forgets this fast
 class ShapeGuidedConfig(Config):
     structure: Structure = "vessel"  # what the prior shows, and so how a picture is framed: vessel (a fundus's field), lungs (a radiograph), structure (any)
     prior: ShapePriorConfig = ShapePriorConfig()
-    side: Annotated[int, Field(ge=128, le=2048)] = 288  # px: diameter of a fundus's field in its frame, side of any other frame
+    side: Annotated[int, Field(ge=96, le=2048)] = 288  # px: diameter of a fundus's field in its frame, side of any other frame
     local: LocalDiscriminationConfig = LocalDiscriminationConfig(
         clusters=8,
         entropy=1.0,  # paper: .1

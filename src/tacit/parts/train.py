@@ -126,7 +126,7 @@ def fit(
 
 
 class Steps:
-    """One step after the other on `module`: of the optimizer at its rate, of the module's own `after_step`; its randomness a function of (seed, step).
+    """One step after the other on `module`: of its own `before_step`, of the optimizer at its rate, of its own `after_step`; its randomness a function of (seed, step).
 
     Called with this process's share of a batch and the step's number, it gives the scalars of the loss as their means over the processes, and
     other tensors as they are. Raises TrainingError on a loss that is not finite, on all processes.
@@ -147,6 +147,9 @@ class Steps:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         self.module.train()
+        before_step: Callable[[float], None] | None = getattr(self.module, "before_step", None)
+        if before_step is not None:
+            before_step(step / config.total)
         with self.fabric.autocast():
             values: dict[str, Tensor] = self.wrapped.loss(_on(self.fabric.device, batch))
         loss, values = values["loss"], _averaged(values)

@@ -34,7 +34,7 @@ def guided_network(method: str, model: str | Path | None, shape_prior: str | Pat
         read_shapes(Path(prior))
     named: dict[str, Any] = {"structure": structure, "prior": {"source": prior}}
     if structure == "lungs":  # the whole chest is seen at once, upright
-        named |= {"side": 128, "prior": {"source": prior, "scale": (0.9, 1.1)}, "local": {"views": {"turn": 15.0, "quarter_turns": False}}}
+        named |= {"side": 96, "crop": {"size": 96}, "prior": {"source": prior, "scale": (0.9, 1.1)}, "local": {"views": {"turn": 15.0, "quarter_turns": False}}}
     earlier = _earlier(model) if model is not None else None
     own = {"local": {name: earlier.config.model_dump()[name] for name in ("network", "dimensions")}} if earlier else {}
     network = ShapeGuided(build(ShapeGuided.Config, FAST["shape-guided"] if budget == "fast" else {}, named, own, chosen))
