@@ -1,7 +1,7 @@
 """`tacit segment`: learn on a folder of unlabelled images, then write its masks; or apply what an earlier run learnt.
 
-find → look (read all, spacing, failures) → learn → apply one by one → tables → report; glands here, vessels and organs in use/structures.py,
-masks of some pictures that teach (--labels) in use/few_labels.py
+find → which task (use/segment_task.py) → labels teach, where they do (use/few_labels.py) → look, learn, apply, report: glands in use/glands.py,
+vessels, organs and what labels mark in use/structures.py
 """
 
 from __future__ import annotations
@@ -11,33 +11,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tacit.cases import Cases
 from tacit.config import build, chosen_settings
-from tacit.errors import InputError, UsageError
-from tacit.learn.methods import FAST, METHODS
-from tacit.learn.structures import FAST as FAST_STRUCTURES
-from tacit.learn.structures import STRUCTURES
-from tacit.learn.workshop import Workshop
-from tacit.phantom import generator
-from tacit.prepare.space import to_spacing
+from tacit.errors import UsageError
 from tacit.read.folder import find_cases, named_files
-from tacit.read.picture import read_picture
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
 from tacit.run import Run, command_line, open_run, plain
-from tacit.use import few_labels, structures
-from tacit.use.apply import apply_all
+from tacit.use import few_labels
 from tacit.use.device import prepare_device
+from tacit.use.glands import segment_glands
 from tacit.use.instances import InstancesConfig
-from tacit.use.model import load_model, save_model
-from tacit.use.report_segment import write_report
-from tacit.use.report_structures import write_report as write_structures
-from tacit.use.shape_guided import clusters_network, guided_network, masks_digest, said_of
-from tacit.use.spacing import Scale, look, middle
-
-MOST_WORKING_PX = 4_000_000  # a picture larger than this at the network's spacing is learnt from by its middle
+from tacit.use.segment_task import chosen_task
+from tacit.use.shape_guided import masks_digest
+from tacit.use.structures import segment_structures
 
 
 @dataclass(frozen=True)
@@ -84,55 +70,41 @@ def segment(
     """
     chosen = chosen_settings(config, set, "segment")
     own = build(InstancesConfig, chosen.pop("instances", {}))
-    named = classes
     _check(mpp, seed, learn_from)
-    few = few_labels.find_labels(labels, source) if labels is not None else None
-    network: Any
-    said = ""
-    if few is not None:
-        _check_few(method, budget, phantom, shape_prior)
-        (network, said), kind = few_labels.few_network(few, model, classes, chosen), few_labels.NAME
-    else:
-        network, kind = _network(method, model, budget, phantom, chosen, shape_prior)
-    wanted = structures.chosen_classes(network, classes) if kind in STRUCTURES or kind == few_labels.NAME else None
-    classes = classes or "gland"
-    if wanted is None:
-        _check_classes(classes, phantom)
+    task = chosen_task(
+        source, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=classes, shape_prior=shape_prior, chosen=chosen
+    )
     options = {
         "input": str(source),
-        "method": kind,
+        "method": task.method,
         "model": str(model) if model else None,
         "labels": str(labels) if labels else None,
         "budget": budget,
-        "classes": classes,
+        "classes": task.named,
         "mpp": mpp,
     }
     options |= {"shape_prior": str(shape_prior), "shape_masks": masks_digest(shape_prior)} if shape_prior else {}
-    settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(network.config)}
+    settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(task.network.config)}
     command = command_line(
-        "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=named,
+        "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=classes,
         shape_prior=shape_prior, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
-    network.to(device)
+    task.network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
-    reads = chain(named_files(source), [model, config, phantom, shape_prior, _weights(network)], [labels, *few.masks.values()] if few else [])
+    teachers, hashes = ([labels, *task.labels.masks.values()], task.labels.hashes) if task.labels else ([], {})
+    reads = chain(named_files(source), [model, config, phantom, shape_prior, _weights(task.network)], teachers)
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
-        _check_same(cases, source, run, few.hashes if few else {})
+        _check_same(cases, source, run, hashes)
         if not run.finished_before:
             run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases)}
-            if few is not None:
-                few_labels.learn(network, said, few, model, cases, run)
-            if wanted is not None:
-                learns = few is None and (model is None or shape_prior is not None)
-                _structures(network, kind, wanted, cases, learn_from if learns else 0, settings, run)
+            if task.labels:
+                few_labels.learn(task.network, task.start, task.labels, model, cases, run)
+            if task.classes is None:
+                segment_glands(task, cases, mpp, learn_from, own, settings, run)
             else:
-                good, scale = look(cases, run, mpp)
-                if model is None:
-                    _learn(network, kind, _working(good, scale, network.um_per_px, learn_from, seed), scale, classes, run)
-                _apply(network, good, scale, own, classes, run)
-                write_report(run, settings, classes)
+                segment_structures(task.network, task.method, list(task.classes), cases, learn_from if task.learns else 0, settings, run)
         return Result(Path(out), run.record["ok"], len(run.failures), run.record["mpp"], run.record["mpp_source"])
 
 
@@ -146,40 +118,6 @@ def _check_same(cases: Cases, source: str | Path, run: Run, labels: dict[str, st
         run.say(f"{len(cases)} images, {len(cases.skipped)} other files left alone (annotations, tables …)")
 
 
-def _learn(network: Any, method: str, pictures: list[NDArray[np.uint8]], scale: Scale, classes: str, run: Run) -> None:
-    """Learns from pictures alone and keeps what was learnt in model/."""
-    run.record["learnt_from"] = len(pictures)
-    seed, device = run.record["seed"], run.record["device"]
-    network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
-    facts = {"mpp": scale.typical, "spacing_source": scale.source, "classes": classes, "images": len(pictures), "seed": seed, "data": run.record["data"]}
-    save_model(run.folder / "model", method, network, facts)
-
-
-def _apply(network: Any, good: Cases, scale: Scale, own: InstancesConfig, classes: str, run: Run) -> None:
-    """Writes the answers of every image and what they come to. Raises InputError where there is no answer."""
-    if hasattr(network, "drawn_share"):
-        run.record["drawn_share"] = [round(float(s), 3) for s in network.drawn_share]
-    written = apply_all(good, scale.of, network, own, classes, run)
-    if not written:
-        raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
-    run.record |= {"ok": written, "mpp": scale.typical, "mpp_source": scale.source}
-
-
-def _structures(network: Any, kind: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
-    """The same way for what needs no spacing. learn_from: 0 = the network has learnt."""
-    run.record |= {"mpp": None, "mpp_source": "none", "classes": classes}
-    if hasattr(network, "labels_used"):
-        run.record |= {"uses_labels": True, "labels": int(network.labels_used)}
-    good, frames = structures.look(cases, network, learn_from, run.record["seed"], run)
-    if learn_from:
-        structures.learn(network, kind, frames, classes, run)
-    run.record["warnings"] = said_of(network, good)
-    run.record["ok"] = structures.apply_all(good, network, classes, run)
-    if not run.record["ok"]:
-        raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
-    write_structures(run, settings, classes)
-
-
 def _check(mpp: float | None, seed: int, learn_from: int) -> None:
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise UsageError(f"--mpp {mpp}: expected micrometres per pixel between 0.01 and 100, for example 0.5 for a 20x scan")
@@ -187,55 +125,6 @@ def _check(mpp: float | None, seed: int, learn_from: int) -> None:
         raise UsageError(f"--seed {seed} and --learn-from {learn_from}: expected a seed from 0 and at least one image")
 
 
-def _check_few(method: str, budget: str, phantom: str, shape_prior: object) -> None:
-    if (method, budget, phantom, shape_prior) != ("phantom", "full", "tissue", None):
-        raise UsageError("--labels teach a network that begins at --model or at random: leave --method, --budget, --phantom and --shape-prior out")
-
-
-def _check_classes(classes: str, phantom: str) -> None:
-    names, drawn = [n.strip() for n in classes.split(",")], getattr(generator(phantom), "CLASSES", ("structure",))
-    if len(names) != len(drawn) or not all(names):
-        raise UsageError(f"--classes {classes!r}: --phantom {phantom} draws {len(drawn)} class ({', '.join(drawn)}), so as many names are expected")
-
-
-def _network(method: str, model: str | Path | None, budget: str, phantom: str, chosen: dict[str, Any], shape_prior: str | Path | None) -> tuple[Any, str]:
-    """A network that is to learn, or one that an earlier run taught; and its method's name."""
-    known = METHODS | STRUCTURES
-    if shape_prior is not None and budget in ("fast", "full"):
-        return guided_network(method, model, shape_prior, budget, phantom, chosen), "shape-guided"
-    if method == "phantom" and f"phantom-{phantom}" in STRUCTURES:
-        method = f"phantom-{phantom}"
-    if method not in known:
-        raise UsageError(f"--method {method!r} is unknown; known are {', '.join(known)}")
-    if budget not in ("fast", "full"):
-        raise UsageError(f"--budget {budget!r} is unknown; known are fast, full")
-    if method == "clusters":
-        return clusters_network(model, chosen), method
-    if model is not None:
-        if chosen:
-            raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")
-        network, about = load_model(model, known | few_labels.TAUGHT)
-        return network, about["method"]
-    kind = known[method]
-    preset = (FAST | FAST_STRUCTURES)[method] if budget == "fast" else {}
-    named = {"phantom": phantom} if "phantom" in kind.Config.model_fields else {}
-    return kind(build(kind.Config, preset, named, chosen)), method
-
-
 def _weights(network: Any) -> str | None:
     """The file (or hub's name) that an encoder began with, where there is one."""
     return getattr(getattr(network.config, "network", None), "weights", None)
-
-
-def _working(good: Cases, scale: Scale, um_per_px: float, most: int, seed: int) -> list[NDArray[np.uint8]]:
-    """At most `most` pictures at the network's spacing, drawn by the seed; their truth is nowhere near."""
-    chosen = np.random.default_rng([seed, 77]).permutation(len(good))[:most].tolist()
-    pictures = []
-    with Bar("reading") as bar:
-        for index, (name, path) in enumerate(good):
-            if index in chosen:
-                image = scale.of(name, read_picture(path))
-                assert image.mpp is not None
-                pictures.append(middle(to_spacing(image.pixels, image.mpp, um_per_px), MOST_WORKING_PX))
-            bar.advance(index + 1, len(good))
-    return pictures

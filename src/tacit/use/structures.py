@@ -26,8 +26,25 @@ from tacit.run import Run
 from tacit.use.measure_structures import measured
 from tacit.use.model import save_model
 from tacit.use.outlines import pieces_geojson
+from tacit.use.report_structures import write_report
+from tacit.use.shape_guided import said_of
 
 REMEDY = "check the file, or leave it out"
+
+
+def segment_structures(network: Any, method: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
+    """Learns from at most `learn_from` pictures (0 = the network has learnt), then answers every one. Raises InputError where there is no answer at all."""
+    run.record |= {"mpp": None, "mpp_source": "none", "classes": classes}
+    if hasattr(network, "labels_used"):
+        run.record |= {"uses_labels": True, "labels": int(network.labels_used)}
+    good, frames = look(cases, network, learn_from, run.record["seed"], run)
+    if learn_from:
+        learn(network, method, frames, classes, run)
+    run.record["warnings"] = said_of(network, good)
+    run.record["ok"] = apply_all(good, network, classes, run)
+    if not run.record["ok"]:
+        raise InputError(f"none of the {len(good)} images could be segmented; the first: {run.failures[0][0]}: {run.failures[0][1]}")
+    write_report(run, settings, classes)
 
 
 def chosen_classes(network: Any, classes: str | None) -> list[str]:
