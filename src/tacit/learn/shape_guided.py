@@ -5,13 +5,13 @@ Ours differs: a fundus photograph is seen as its even green and a radiograph as 
 brings embeddings; the game's optimiser is one AdamW with a group of weights a player; one number, `unsure`, says which pixels teach the refinement.
 
     stage 1   patches are told apart (learn/local_discrimination.py); an earlier run of it stands for this
-    stage 2   clusters too, and L_G = BCE(D(m_0), 1): cluster 0 is to pass for a mask of the prior; D learns L_D at a twentieth of the rate
+    stage 2   clusters too, and L_G = BCE(D(m_0), 1): cluster 0 is to pass for a mask of the prior; D learns L_D at a rate of its own
     answers   m_0, and softmax_k(v·r_k / T)[0] with r_k the mean embedding of cluster k in the picture
     refine    a network learns the pixels on which both agree; the others are the uncertainty map
 
 No mask of a picture is read: `fit` is given pictures, the prior shapes of elsewhere. Both players are parts of one module with one loss. Each one's
 term detaches what is the other's (parts/discriminator.py), so one backward pass gives each its own gradient; and as Adam forgets the scale of
-a loss, D's smaller rate is that of its group of weights (`rate_shares`, parts/train.py).
+a loss, D's own rate is that of its group of weights (`rate_shares`, parts/train.py).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ShapeGuidedConfig(Config):
         entropy=1.0,  # paper: .1
         stage_1=0.1,  # paper: .2
         size=96,
-        train=TrainConfig(epochs=10, steps=60, batch=4, lr=3e-3, weight_decay=0.0, schedule="constant", average=0.0),  # paper: 100 epochs, 1e-3, halving
+        train=TrainConfig(epochs=20, steps=60, batch=4, lr=3e-3, weight_decay=0.0, schedule="constant", average=0.0),  # paper: 100 epochs, 1e-3, halving
     )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversary: Annotated[float, Field(ge=0)] = 1.0  # weight of L_G in stage 2; 0 = clusters without a prior
