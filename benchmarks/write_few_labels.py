@@ -14,6 +14,8 @@ STARTS = {
     "drawn": "U-Net of the drawings, taught by them",
     "random-simsiam": "U-Net on resnet10t, random",
     "simsiam": "U-Net on resnet10t, SimSiam",
+    "densecl": "U-Net on resnet10t, DenseCL",
+    "pixpro": "U-Net on resnet10t, PixPro",
 }
 COUNTS = ("1", "2", "5", "10", "all")
 

@@ -159,7 +159,7 @@ def test_what_stops_a_run_is_one_line_with_its_exit_code(
 
 
 def test_every_method_is_named() -> None:
-    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "local-discrimination"}
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination"}
 
 
 TINY_LOCAL = ["network.width=8", "dimensions=8", "clusters=4", "grid=4", "size=32", "train.batch=4", "train.epochs=3", "train.checkpoint_every=2"]
