@@ -106,7 +106,7 @@ def lungs(
 def pretrain(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures and slides, a slide, a glob, zip, list or manifest.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco or vae-byol.")] = "byol",
+    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco, vae-byol, densecl, pixpro or local-discrimination.")] = "byol",
     preset: Annotated[str | None, typer.Option(help="For byol: byol, report or histology.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,
     weights: Annotated[str | None, typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,
