@@ -59,7 +59,8 @@ def segment(
     )
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
     print(f"{result.images} images segmented, {result.failed} failed{spacing}")
-    judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
+    task = "clusters" if method == "clusters" else "structures"
+    judge = f"tacit evaluate {out} TRUTH --task {task}" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
     close(out, result.failed, judge if model and not labels and not shape_prior else f"tacit segment NEW -o OUT --model {out}")
 
 
