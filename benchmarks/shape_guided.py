@@ -53,6 +53,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
     "drive-simulated": ("drive", []),
     "drive-octa": ("drive", [f'prior.source="{PRIORS / "octa"}"']),
     "drive-dsa": ("drive", [f'prior.source="{PRIORS / "dsa"}"']),
+    "drive-no-lead": ("drive", [f'prior.source="{PRIORS / "octa"}"', "lean=0.0"]),
     "drive-no-prior": ("drive", ["adversary=0.0"]),
     "jsrt-simulated": ("jsrt", LUNGS),
     "jsrt-no-prior": ("jsrt", [*LUNGS, "adversary=0.0"]),
@@ -60,6 +61,8 @@ RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
         "drive",
         [
             f'prior.source="{PRIORS / "octa"}"',
+            "steady=0.0",
+            "lean=0.0",
             "discriminator.standard=false",
             "discriminator.rate=0.05",
             "local.entropy=0.1",
