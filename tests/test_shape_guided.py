@@ -99,7 +99,7 @@ def test_the_one_loss_gives_each_player_the_gradient_of_its_own_side() -> None:
     (0.7 * guided.discriminator.fooled(m[:, :1])).backward(retain_graph=True)
     apart(m[:, :1] * batch["inside"][:, None], other[:, :1]).backward()
     for name, p in guided.local.named_parameters():
-        assert torch.allclose(p.grad, got[f"local.{name}"], rtol=1e-3, atol=1e-6), name
+        assert torch.allclose(p.grad, got[f"local.{name}"], rtol=1e-3, atol=1e-6 + 1e-5 * float(p.grad.abs().max())), name
     guided.zero_grad()
     guided.discriminator.told_apart(batch["shape"], m[:, :1].detach()).backward()
     for name, p in guided.discriminator.named_parameters():
