@@ -197,17 +197,15 @@ def test_a_back_end_sees_as_far_as_its_dilations_say(kind: Any) -> None:
 
 def test_csrnet_begins_as_vgg16_does(tmp_path: Path) -> None:
     """Weights by name, and ten convolutions of timm's own network to the map at 1/8: a COVNet on vgg16 with features=csr is CSRNet slice by slice."""
-    vgg = timm_network(BackboneConfig(name="vgg16")).eval()
-    tensors = {k: v for k, v in vgg.state_dict().items() if k.startswith("features.")}
-    save_tensors(tmp_path / "vgg.safetensors", tensors)
+    stages = Stages(BackboneConfig(name="vgg16"), 3, stride=8).eval()
+    assert sum(isinstance(m, nn.Conv2d) for m in stages.modules()) == 10 and stages.width == 512
+    save_tensors(tmp_path / "vgg.safetensors", {name.replace("_", "."): tensor for name, tensor in stages.net.state_dict().items()})
     net = Csrnet(CsrnetConfig(weights=str(tmp_path / "vgg.safetensors"))).eval()
     x = torch.rand(1, 3, 48, 56)
     with torch.no_grad():
-        assert torch.allclose(net.front(x), vgg.features[:23](x), atol=1e-5)
+        assert torch.allclose(net.front(x), stages(x), atol=1e-5)
         assert net(x).shape == (1, 1, 6, 7) and net.features(x).shape == (1, 64, 6, 7)
     assert sum(isinstance(m, nn.Conv2d) for m in net.front) == 10
-    stages = Stages(BackboneConfig(name="vgg16"), 3, stride=8)
-    assert sum(isinstance(m, nn.Conv2d) for m in stages.modules()) == 10 and stages.width == 512
     with pytest.raises(ConfigError, match=r"features.0.weight is missing or not"):
         Csrnet(CsrnetConfig(weights=str(tmp_path / "vgg.safetensors"), back=BackEndConfig(width=16)))
     with pytest.raises(MissingError, match="no such file"):

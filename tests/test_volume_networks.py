@@ -81,7 +81,7 @@ def test_gradients_in_half_precision_are_those_in_single(model: nn.Module) -> No
         loss.backward()
         found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None and p.ndim == 5})
     for name, single in found[0].items():
-        assert torch.allclose(single, found[1][name], atol=0.05 * float(single.abs().max())), name
+        assert torch.allclose(single, found[1][name], atol=0.2 * float(single.abs().max())), name
 
 
 @pytest.mark.parametrize("depth", BLOCKS)

@@ -40,11 +40,9 @@ def timm_network(config: BackboneConfig, channels_in: int = 3) -> Any:
     declare_torchvision_operators()
     import timm
 
+    check_known(config.name)
     name, hub = config.name, (config.weights or "").startswith("hub:")
     wanted = (config.weights or "").removeprefix("hub:") if hub else ""
-    if not timm.is_model(name.split(".")[0]):
-        near = difflib.get_close_matches(name, timm.list_models(), 1)
-        raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
     try:
         net = timm.create_model(wanted or name, pretrained=hub, num_classes=0, global_pool="avg", in_chans=channels_in)
     except (RuntimeError, OSError, ValueError) as error:
@@ -54,6 +52,16 @@ def timm_network(config: BackboneConfig, channels_in: int = 3) -> Any:
     if config.weights and not hub:
         _fill(net, Path(config.weights))
     return net
+
+
+def check_known(name: str) -> None:
+    """Raises ConfigError, naming the nearest, for a network that timm does not know."""
+    declare_torchvision_operators()
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), 1)
+        raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _fill(net: Any, path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tacit.errors import ConfigError
-from tacit.parts.backbone import BackboneConfig, timm_network, to_group_norm
+from tacit.parts.backbone import BackboneConfig, check_known, timm_network, to_group_norm
 from tacit.parts.batch_norm import held_statistics
 from tacit.parts.cbam import cbam
 from tacit.parts.eca import eca
@@ -37,10 +37,10 @@ class Stages(nn.Module):
         self, config: BackboneConfig, channels_in: int = 3, *, stride: int | None = None, attention: Attention = "none", recompute: bool = False
     ) -> None:
         super().__init__()
-        whole = timm_network(config, channels_in)
         net, found = _cut(config, channels_in, stride)
-        tensors = {_plain(name): tensor for name, tensor in whole.state_dict().items()}
-        net.load_state_dict({name: tensors[_plain(name)] for name in net.state_dict()})
+        if config.weights:
+            tensors = {_plain(name): tensor for name, tensor in timm_network(config, channels_in).state_dict().items()}
+            net.load_state_dict({name: tensors[_plain(name)] for name in net.state_dict()})
         self.net, self.recompute = nn.ModuleDict(dict(net.items())), recompute
         self.attention = nn.ModuleDict()
         for stage in found:
@@ -71,6 +71,7 @@ def _plain(name: str) -> str:
 
 def _cut(config: BackboneConfig, channels_in: int, stride: int | None) -> tuple[Any, list[dict[str, Any]]]:
     """timm's row of stages up to the wanted one, and what is known of those from stride 4 on."""
+    check_known(config.name)
     import timm
     from timm.models._features import FeatureListNet
 
