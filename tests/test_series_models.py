@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,14 @@ def test_unknown_names_and_settings_name_what_is_known() -> None:
         series_model("06_COVNet-CRS")
     with pytest.raises(ConfigError, match="attention"):
         series_model("covnet", {"atention": "se"})
+
+
+def test_every_preset_has_a_row_on_its_page_and_the_pages_python_runs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "series_models.md").read_text()
+    assert [name for name in PRESETS if f"`{name}`" not in page] == []
+    code = re.search(r"```python\n(.*?)```", page, re.S)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code.group(1), names)
+    answer = names["answer"]
+    assert (tuple(answer.logits.shape), tuple(answer.evidence.shape), tuple(answer.features.shape)) == ((2, 3), (2, 12, 3), (2, 512))

@@ -40,7 +40,7 @@ def test_a_side_that_fits_is_untouched_and_a_plane_stays_a_plane() -> None:
 
 
 def test_c3d_has_the_published_layers_and_weights() -> None:
-    """Fig. 3; 487 sports: 80 M weights, 321 MB in Qiu et al.'s table 2."""
+    """Fig. 3; 487 sports: 80 M weights, 321 MB as Qiu et al. count them."""
     with torch.device("meta"):
         model = C3d(C3dConfig(channels_in=3, classes=487))
     assert [(m.in_channels, m.out_channels, m.kernel_size) for m in model.convolutions if isinstance(m, nn.Conv3d)] == [
@@ -91,7 +91,7 @@ def test_p3d_has_the_published_number_of_layers(depth: int) -> None:
 
 
 def test_p3d_199_is_as_large_as_published() -> None:
-    """261 MB in the paper's table 2, with 487 sports."""
+    """261 MB as the paper says, with 487 sports."""
     with torch.device("meta"):
         model = P3d(P3dConfig(channels_in=3, classes=487))
     assert weights(model) * 4 / 1e6 == pytest.approx(261, rel=0.03)

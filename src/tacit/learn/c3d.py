@@ -1,6 +1,6 @@
 """Slices as a volume: eight 3 × 3 × 3 convolutions.
 
-"Learning Spatiotemporal Features with 3D Convolutional Networks" (C3D), Tran et al. 2015, arXiv 1412.0767; section and figure numbers are
+"Learning Spatiotemporal Features with 3D Convolutional Networks" (C3D), Tran et al. 2015, arXiv 1412.0767; figure numbers are
 theirs. Ours differs: slices instead of frames; a series of another length or size is resampled to the one that it was built for; He's random
 weights, with which eleven layers without a norm begin to learn at once.
 """
@@ -32,7 +32,7 @@ class C3dConfig(Config):
     dropout: Share = 0.5  # of both hidden layers
     classes: Count = 3  # normal, community-acquired pneumonia, COVID-19
     loss: LabelLossConfig = LabelLossConfig()
-    train: TrainConfig = TrainConfig(epochs=30, steps=50, batch=30, lr=3e-3, optimizer="sgd", schedule="halving", average=0.0)  # rate and batch of section 3.1
+    train: TrainConfig = TrainConfig(epochs=30, steps=50, batch=30, lr=3e-3, optimizer="sgd", schedule="halving", average=0.0)  # the paper's rate and batch
 
 
 class C3d(nn.Module):

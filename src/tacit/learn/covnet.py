@@ -35,7 +35,7 @@ class CovnetConfig(Config):
     over_slices: Over = "max"  # mean = the mean of the slices' own answers
     dropout: Share = 0.0  # before the linear layer
     batch_norm: Literal["running", "per-case"] = "running"  # at evaluation: statistics remembered from training, or of the series itself
-    recompute: bool = False  # stages run again on the way back instead of being kept: less memory, a third more time
+    recompute: bool = False  # stages run again on the way back instead of being kept: less memory, more time
     slices_at_once: Count = 32  # slices in one pass at evaluation by running statistics; no answer depends on it
     loss: LabelLossConfig = LabelLossConfig()
     train: TrainConfig = TrainConfig(epochs=30, steps=50, batch=2, lr=1e-4, average=0.0)  # a batch is of series

@@ -1,7 +1,7 @@
 """Slices as a volume: a ResNet whose 3 × 3 × 3 convolutions are parted into 1 × 3 × 3 in the plane and 3 × 1 × 1 across.
 
-"Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks" (P3D), Qiu, Yao and Mei 2017, arXiv 1711.10305; section and
-figure numbers are theirs. Blocks A, B and C follow one another (section 3.3). The last stage stays flat, and the length is halved after each stage
+"Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks" (P3D), Qiu, Yao and Mei 2017, arXiv 1711.10305; equation
+numbers are theirs. Blocks A, B and C follow one another. The last stage stays flat, and the length is halved after each stage
 before it, which gives the paper's 199 layers on ResNet-152. Ours differs: slices instead of frames; a series of another length is resampled.
 """
 
@@ -35,7 +35,7 @@ class P3dConfig(Config):
     dropout: Share = 0.5  # before the linear layer
     classes: Count = 3  # normal, community-acquired pneumonia, COVID-19
     loss: LabelLossConfig = LabelLossConfig()
-    train: TrainConfig = TrainConfig(epochs=30, steps=50, batch=8, lr=1e-3, optimizer="sgd", average=0.0)  # rate of section 4.1 (paper: batch 128)
+    train: TrainConfig = TrainConfig(epochs=30, steps=50, batch=8, lr=1e-3, optimizer="sgd", average=0.0)  # the paper's rate; its batch: 128
 
 
 class P3d(nn.Module):
@@ -79,7 +79,7 @@ class P3d(nn.Module):
 
 
 class P3dBlock(nn.Module):
-    """(b, i, d, h, w) → (b, 4·inner, d, h/stride, w/stride): 1 × 1 × 1, S and T, 1 × 1 × 1, and the input added (figs. 3 and 4).
+    """(b, i, d, h, w) → (b, 4·inner, d, h/stride, w/stride): 1 × 1 × 1, S and T, 1 × 1 × 1, and the input added.
 
     S is 1 × 3 × 3, T is 3 × 1 × 1. A: T(S(x)), Eq. 3 · B: S(x) + T(x), Eq. 4 · C: S(x) + T(S(x)), Eq. 5 · flat: S(x).
     """

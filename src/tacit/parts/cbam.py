@@ -10,8 +10,8 @@ from torch import nn
 
 from tacit.parts.decoder import declare_torchvision_operators
 
-REDUCTION = 16  # r, section 3
-KERNEL = 7  # px, section 4.1
+REDUCTION = 16  # r, their usual value
+KERNEL = 7  # places, their best
 
 
 def cbam(channels: int) -> nn.Module:

@@ -17,7 +17,7 @@ from tacit.errors import ConfigError, InputError
 
 
 class LabelLossConfig(Config):
-    kind: Literal["cross-entropy", "focal"] = "cross-entropy"
+    kind: Literal["cross-entropy", "focal"] = "cross-entropy"  # focal: what is answered well already counts less
     gamma: Annotated[float, Field(ge=0)] = 2.0  # of focal: how much less an easy case counts; 0 = cross-entropy (paper: 2)
     alpha: Positive | tuple[Positive, ...] | None = None  # of focal: α, one number or one a class (paper: 0.25); none = 1
     class_weights: tuple[Positive, ...] | None = None  # of either, one a class; the mean is divided by their sum over the batch

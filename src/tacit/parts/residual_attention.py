@@ -25,13 +25,13 @@ class ResidualAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)
-        mask = torch.sigmoid(self.soft(self.mask(x)))  # M, in 0–1: mixed attention, f1 of table 1
+        mask = torch.sigmoid(self.soft(self.mask(x)))  # M, in 0–1: their mixed attention
         answer: Tensor = self.after((1 + mask) * self.trunk(x))  # Eq. 3
         return answer
 
 
 class Hourglass(nn.Module):
-    """Halved, seen through r units, and brought back; below it the next one, with a unit that passes it by (fig. 3)."""
+    """Halved, seen through r units, and brought back; below it the next one, with a unit that passes it by."""
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import nn
 
 from tacit.parts.decoder import declare_torchvision_operators
 
-REDUCTION = 16  # r, section 6.1
+REDUCTION = 16  # r, their usual value
 
 
 def squeeze(channels: int) -> nn.Module:

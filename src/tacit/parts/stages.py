@@ -23,14 +23,14 @@ from tacit.parts.squeeze import squeeze
 
 Attention = Literal["none", "se", "cbam", "eca", "residual"]
 KINDS: dict[str, Callable[[int], nn.Module]] = {"se": squeeze, "cbam": cbam, "eca": eca}
-DEPTHS = {4: 3, 8: 2, 16: 1}  # stride → poolings of a residual mask, as in Wang et al.'s table 2; none at 32
+DEPTHS = {4: 3, 8: 2, 16: 1}  # stride → poolings of a residual mask, as Wang et al. have them at 224 px, down to 7 × 7; none at 32
 
 
 class Stages(nn.Module):
     """x (n, channels_in, h, w) → the map (n, width, h/stride, w/stride) of the deepest stage, or of the one at `stride`.
 
     attention: what follows each stage from stride 4 on. recompute: stages are run again on the way back instead of kept; the same loss,
-    gradients and running statistics, for a third more time. Raises ConfigError for networks that are not a row of stages.
+    gradients and running statistics for less memory and more time. Raises ConfigError for networks that are not a row of stages.
     """
 
     def __init__(
