@@ -59,7 +59,8 @@ class C3d(nn.Module):
         for layer in (*self.convolutions, self.fc6, self.fc7):
             if isinstance(layer, (nn.Conv3d, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Answer:
         """x (b, s, c, h, w), present (b, s), all where None."""
