@@ -65,23 +65,23 @@ def layers(model: P3d) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize(
-    "model", [C3d(C3dConfig(width=4, side=32, dropout=0.0)), P3d(P3dConfig(width=4, blocks=(1, 1, 1, 1), dropout=0.0))], ids=["c3d", "p3d"]
-)
-def test_gradients_in_half_precision_are_those_in_single(model: nn.Module) -> None:
-    """Of the convolutions: torch's own in bf16 on a processor hold what lay in memory."""
-    told = {"x": torch.rand(3, 5, 1, 40, 40, generator=torch.Generator().manual_seed(0)), "label": torch.tensor([0, 1, 2])}
-    found: list[dict[str, torch.Tensor]] = []
-    for half in (False, True):
-        rubbish = [torch.full((2**n,), float("nan"), dtype=torch.bfloat16) for n in range(6, 18)]
+@pytest.mark.parametrize("kind", ["c3d", "p3d"])
+def test_gradients_in_half_precision_are_near_those_in_single_and_not_what_lay_in_memory(kind: str) -> None:
+    """Of the convolutions: torch's own in bf16 on a processor come from memory that nobody wrote."""
+    torch.manual_seed(0)
+    model = C3d(C3dConfig(width=4, side=32, dropout=0.0)) if kind == "c3d" else P3d(P3dConfig(width=4, blocks=(1, 1, 1, 1), dropout=0.0))
+    told = {"x": torch.rand(3, 5, 1, 40, 40), "label": torch.tensor([0, 1, 2])}
+    found: list[torch.Tensor] = []
+    for half, lies in ((False, 0.0), (True, 0.0), (True, float("nan")), (True, 1e30)):
+        rubbish = [torch.full((2**n,), lies, dtype=of) for n in range(6, 18) for of in (torch.bfloat16, torch.float32)]
         del rubbish
         model.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             loss = model.loss(told)["loss"]
         loss.backward()
-        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None and p.ndim == 5})
-    for name, single in found[0].items():
-        assert torch.allclose(single, found[1][name], atol=0.2 * float(single.abs().max())), name
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None and p.ndim == 5]))
+    assert torch.equal(found[1], found[2]) and torch.equal(found[1], found[3])
+    assert float(torch.cosine_similarity(found[0], found[1], 0)) > 0.9
 
 
 @pytest.mark.parametrize("depth", BLOCKS)
