@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tacit.errors import ConfigError, InputError, ReadError, TrainingError
 from tacit.learn.series_models import MODELS, PRESETS, series_config, series_model
+from tacit.parts.series import batched
 from tacit.parts.train import TrainConfig, fit
 from tacit.parts.weights import load_into, save_tensors
 
@@ -209,6 +210,16 @@ def test_a_mean_over_slices_is_the_mean_of_their_answers() -> None:
     with torch.no_grad():
         answer = model(**inputs())
     assert torch.allclose(answer.logits, answer.evidence.nanmean(1), atol=1e-5)
+
+
+def test_series_of_unlike_length_become_one_batch() -> None:
+    series = [torch.rand(n, 1, SIDE, SIDE) for n in LENGTHS]
+    x, present = batched(series)
+    assert x.shape == (3, 4, 1, SIDE, SIDE) and present.sum(1).tolist() == list(LENGTHS)
+    assert all(torch.equal(one[there], own) for one, there, own in zip(x, present, series, strict=True))
+    for wrong in ([], [series[0], torch.rand(2, 1, SIDE, SIDE + 1)], [series[0], torch.rand(0, 1, SIDE, SIDE)], [torch.rand(SIDE, SIDE)]):
+        with pytest.raises(InputError, match="alike but for their slices"):
+            batched(wrong)
 
 
 @pytest.mark.parametrize("kind", MODELS)

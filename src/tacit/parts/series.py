@@ -5,6 +5,7 @@ A batch is x (b, s, c, h, w) with present (b, s): series shorter than the longes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,16 @@ class Answer:
     logits: Tensor  # (b, k)
     evidence: Tensor | None  # (b, s, k) logits slice by slice, NaN where there is no slice; None of networks that mix slices from their first layer on
     features: Tensor  # (b, f) of the series, what the last layer takes
+
+
+def batched(series: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Series (s_i, c, h, w) of unlike lengths → x (b, s, c, h, w), filled up with zeros, and present (b, s). Raises InputError where other sizes differ."""
+    sizes = sorted({tuple(one.shape[1:]) for one in series})
+    if len(sizes) != 1 or any(one.ndim != 4 or not len(one) for one in series):
+        raise InputError(f"series of one batch are (slices, channels, rows, columns), alike but for their slices; these are {[tuple(s.shape) for s in series]}")
+    lengths = torch.tensor([len(one) for one in series], device=series[0].device)
+    present = torch.arange(int(lengths.max()), device=lengths.device)[None] < lengths[:, None]
+    return torch.nn.utils.rnn.pad_sequence(list(series), batch_first=True), present
 
 
 def checked(x: Tensor, present: Tensor | None, channels: int) -> tuple[Tensor, Tensor]:
