@@ -13,6 +13,7 @@ from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.locators import LOCATORS
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
 from tacit.use.instances import InstancesConfig
@@ -66,6 +67,8 @@ def written() -> str:
     for method, kind in LOCATORS.items():
         if hasattr(kind, "Config"):
             text += f"\n## `tacit locate --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for model, kind in MODELS.items():
+        text += f"\n## Series: `{model}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
         ("`tacit segment --labels`", FewLabelsConfig(), ""),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),

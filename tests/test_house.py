@@ -19,6 +19,7 @@ from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
 from tacit.use.instances import InstancesConfig
@@ -181,7 +182,7 @@ def test_every_setting_is_documented() -> None:
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
     missing += [f for kind in (LungsConfig, PairsConfig, FewLabelsConfig) for f in fields(kind) if f"`{f}`" not in text]
-    missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
+    missing += [f"{m}: {f}" for m, kind in (PRETRAINING | MODELS).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 
 
