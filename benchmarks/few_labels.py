@@ -3,8 +3,8 @@
     python benchmarks/few_labels.py [SET…] [--labels 1 2 5 10 all] [--starts random local-discrimination random-drawn drawn] [--seeds 0]
 
 Sets: jsrt (lungs; fold 1 teaches, fold 2 scores), drive, stare, chasedb1 (vessels; ld_splits.json). Starts: `random` is beside `local-discrimination` the same
-VGG U-Net with random weights, `random-drawn` beside `drawn` the U-Net of the drawings with random weights, `random-simsiam` beside `simsiam` a
-U-Net on resnet10t; the same views, steps and frame in each couple. Which pictures are labelled is a seeded draw, the same for every start; 2 contains 1, and so on. Dice
+VGG U-Net with random weights, `random-drawn` beside `drawn` the U-Net of the drawings with random weights, `random-simsiam` beside `simsiam`,
+`densecl` and `pixpro` a U-Net on resnet10t; the same views, steps and frame in each couple. Which pictures are labelled is a seeded draw, the same for every start; 2 contains 1, and so on. Dice
 of a class at the picture's own size, for retinas in the given field of view; mean over test images, 95% bootstrap interval over images.
 """
 
@@ -40,7 +40,7 @@ from vessels import Photograph, dice, photographs
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "few_labels"
 COUNTS = ("1", "2", "5", "10", "all")
-STARTS = ("random", "local-discrimination", "random-drawn", "drawn", "random-simsiam", "simsiam")
+STARTS = ("random", "local-discrimination", "random-drawn", "drawn", "random-simsiam", "simsiam", "densecl", "pixpro")
 STEPS = {"frozen": {"epochs": 2, "steps": 25}, "whole": {"epochs": 4, "steps": 25}}
 FRAMES = {"jsrt": {"side": 128, "views": {"size": 128}}, "vessels": {"side": 512, "views": {"size": 128, "turn": 180.0}}}  # of starts without a frame
 CLASS = {"jsrt": "lungs"}

@@ -1,6 +1,6 @@
 """What `benchmarks/few_labels.py` starts from, learnt without any label on the train parts, and kept below benchmarks/work/few_labels.
 
-    python benchmarks/few_labels_starts.py [SET…] [--methods local-discrimination simsiam]
+    python benchmarks/few_labels_starts.py [SET…] [--methods local-discrimination simsiam densecl pixpro]
 
 Pretraining is `tacit pretrain` with the settings below, a few minutes of one core. The drawn start is the network that benchmarks/vessels.py and
 benchmarks/chest.py have taught (run those first); nothing is learnt again here.
@@ -36,6 +36,10 @@ PRETRAINING: dict[tuple[str, str], list[str]] = {  # method, kind of picture →
     ("local-discrimination", "vessels"): ["size=128", "views.crop=[0.24, 0.28]", "train.epochs=1", "train.steps=150", "train.schedule=poly"],
     ("simsiam", "jsrt"): ["size=128", "train.epochs=1", "train.steps=200", "train.batch=16"],
     ("simsiam", "vessels"): ["size=128", "train.epochs=1", "train.steps=200", "train.batch=16"],
+    ("densecl", "jsrt"): ["size=128", "train.epochs=1", "train.steps=320", "train.batch=16"],  # as many minutes as SimSiam's
+    ("densecl", "vessels"): ["size=128", "train.epochs=1", "train.steps=320", "train.batch=16"],
+    ("pixpro", "jsrt"): ["size=128", "train.epochs=1", "train.steps=160", "train.batch=16"],  # likewise
+    ("pixpro", "vessels"): ["size=128", "train.epochs=1", "train.steps=160", "train.batch=16"],
 }
 METHODS = tuple(sorted({method for method, _ in PRETRAINING}))
 

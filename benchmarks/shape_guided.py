@@ -39,12 +39,7 @@ WORK = ROOT / "benchmarks" / "work" / "shape_guided"
 PRIORS = DATA / "vessel-shape-priors"
 SMALL = [
     "local.network.width=8",
-    "local.train.epochs=12",
-    "local.train.steps=25",
-    "prior.drawn=40",
-    "refine.epochs=1",
-    "refine.steps=80",
-]  # what one core can do in minutes
+]  # half the width, which one core teaches in minutes; the rest is as `tacit segment --shape-prior` has it
 LUNGS = [
     "structure=lungs",
     "prior.source=simulated:lungs",
@@ -58,6 +53,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
     "drive-simulated": ("drive", []),
     "drive-octa": ("drive", [f'prior.source="{PRIORS / "octa"}"']),
     "drive-dsa": ("drive", [f'prior.source="{PRIORS / "dsa"}"']),
+    "drive-no-lead": ("drive", [f'prior.source="{PRIORS / "octa"}"', "lean=0.0"]),
     "drive-no-prior": ("drive", ["adversary=0.0"]),
     "jsrt-simulated": ("jsrt", LUNGS),
     "jsrt-no-prior": ("jsrt", [*LUNGS, "adversary=0.0"]),
@@ -65,6 +61,8 @@ RUNS: dict[str, tuple[str, list[str]]] = {  # name → data, what differs
         "drive",
         [
             f'prior.source="{PRIORS / "octa"}"',
+            "steady=0.0",
+            "lean=0.0",
             "discriminator.standard=false",
             "discriminator.rate=0.05",
             "local.entropy=0.1",

@@ -14,6 +14,8 @@ STARTS = {
     "drawn": "U-Net of the drawings, taught by them",
     "random-simsiam": "U-Net on resnet10t, random",
     "simsiam": "U-Net on resnet10t, SimSiam",
+    "densecl": "U-Net on resnet10t, DenseCL",
+    "pixpro": "U-Net on resnet10t, PixPro",
 }
 COUNTS = ("1", "2", "5", "10", "all")
 
@@ -28,7 +30,7 @@ def few_labels(results: Path) -> str:
         return ""
     text = (
         "\n## Few labels\n\n"
-        "Dice of test images after learning from so many masks of the train part; mean over images and seeds, [95% bootstrap interval over images, first seed]. **Uses labels**, as many as the column says. Each start stands below the same network, frame\n"
+        "Dice of test images after learning from so many masks of the train part; mean over images, [95% bootstrap interval over images]; of several seeds, each a draw of labelled pictures, their mean and (each); the first is the draw of the other rows. **Uses labels**, as many as the column says. Each start stands below the same network, frame\n"
         "and steps with random weights; starts were learnt without labels on the train part. `drawn` networks see ranks (chests) or the even green in one frame (retinas), which is most of their lead at one label. `python benchmarks/few_labels.py`\n"
     )
     for job, title in SETS.items():
@@ -53,9 +55,10 @@ def _heading(job: str, count: str, found: dict[tuple[str, str, str], list[dict[s
 def _cell(runs: list[dict[str, Any]]) -> str:
     if not runs:
         return "–"
-    low, high = runs[0]["interval"]
-    seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-    return f"{_short(sum(r['dice'] for r in runs) / len(runs))} [{_short(low)}, {_short(high)}]{seeds}"
+    if len(runs) == 1:
+        low, high = runs[0]["interval"]
+        return f"{_short(runs[0]['dice'])} [{_short(low)}, {_short(high)}]"
+    return f"{_short(sum(r['dice'] for r in runs) / len(runs))} ({', '.join(_short(r['dice']) for r in runs)})"
 
 
 def _short(value: float) -> str:

@@ -20,11 +20,13 @@ from tacit.config import build
 from tacit.errors import InputError, OutputError, UsageError
 from tacit.learn.byol import Byol
 from tacit.learn.chest_taught import ChestTaught
+from tacit.learn.dense_cl import Densecl
 from tacit.learn.few_frames import seen_by
 from tacit.learn.few_labels import FewLabels, FewLabelsConfig, Labelled, held_out_dice, in_windows, view_batches
 from tacit.learn.few_networks import start_of
 from tacit.learn.fundus_taught import FundusTaught
 from tacit.learn.local_discrimination import LocalDiscrimination
+from tacit.learn.pix_pro import Pixpro
 from tacit.learn.workshop import Workshop
 from tacit.parts.train import fit
 from tacit.parts.weights import load_tensors
@@ -57,6 +59,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("byol", "byol", Byol(build(Byol.Config, small))),
         ("chest", "phantom-chest", ChestTaught(build(ChestTaught.Config, {"side": 48, "network": {"width": 4, "depth": 3}}))),
         ("fundus", "phantom-fundus", FundusTaught(build(FundusTaught.Config, {"diameter": 128, "network": {"width": 4, "depth": 3}}))),
+        ("densecl", "densecl", Densecl(build(Densecl.Config, small | {"queue": 8}))),
+        ("pixpro", "pixpro", Pixpro(build(Pixpro.Config, small | {"hidden": 8}))),
     ):
         save_model(place / name / "model", method, network, {"images": 7, "seed": 0})
     return place
@@ -89,7 +93,7 @@ def test_two_masks_teach_lungs(place: Path, tmp_path: Path) -> None:
     assert np.mean(scores) > 0.75 > np.mean(everything) + 0.1
 
 
-@pytest.mark.parametrize("name", ["ld", "byol", "chest", "fundus"])
+@pytest.mark.parametrize("name", ["ld", "byol", "densecl", "pixpro", "chest", "fundus"])
 def test_the_encoder_that_is_loaded_is_the_runs(place: Path, name: str) -> None:
     few, said = few_network(find_labels(place / "few", place / "in"), place / name, "lungs", {})
     begin(few, place / name, 0)
@@ -97,7 +101,7 @@ def test_the_encoder_that_is_loaded_is_the_runs(place: Path, name: str) -> None:
     ours = few.state_dict()
     pairs = {
         "ld": ("network.encoder.", "network.net.encoder."),
-        "byol": ("encoder.net.", "network.encoder.model."),
+        **dict.fromkeys(("byol", "densecl", "pixpro"), ("encoder.net.", "network.encoder.model.")),
         "chest": ("network.", "network."),
         "fundus": ("network.", "network."),
     }

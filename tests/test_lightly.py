@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tacit.learn.dense_cl import correspondence
 from tacit.learn.simclr import nt_xent
 from tacit.parts.decoder import declare_torchvision_operators
 from tacit.parts.head import follow, slow_copy
@@ -16,7 +17,7 @@ from test_pretraining import batch, made
 declare_torchvision_operators()
 
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss  # noqa: E402
-from lightly.models.utils import update_momentum  # noqa: E402
+from lightly.models.utils import select_most_similar, update_momentum  # noqa: E402
 
 
 @pytest.mark.parametrize(("n", "width", "temperature"), [(2, 3, 0.5), (6, 9, 0.1), (17, 128, 1.0)])
@@ -48,6 +49,28 @@ def test_simsiams_loss_is_lightlys_both_ways() -> None:
     found.backward()
     assert float(found.detach()) == pytest.approx(float(wanted.detach()), abs=1e-6)
     assert all(torch.allclose(w.grad, g, atol=1e-6) for w, g in zip(module.parameters(), theirs, strict=True))
+
+
+def test_places_are_matched_as_lightly_matches_them() -> None:
+    torch.manual_seed(4)
+    f, other, values = torch.randn(3, 9, 6), torch.randn(3, 9, 6), torch.randn(3, 9, 5)
+    c, _ = correspondence(f, other)
+    assert torch.equal(values.gather(1, c[..., None].expand_as(values)), select_most_similar(f, other, values))
+    assert len(set(c.flatten().tolist())) > 3
+
+
+def test_densecls_losses_are_lightlys_over_its_matched_places() -> None:
+    module, views = made("densecl").train(), batch(0, side=96)
+    with torch.no_grad():
+        f, slow = module.encoder.map(views["a"]), module.slow_encoder.map(views["b"])
+        places, slow_places = f.flatten(2).transpose(1, 2), slow.flatten(2).transpose(1, 2)
+        t = select_most_similar(places, slow_places, module.slow_dense_projector(slow_places))
+        whole = module.projector(f.mean((2, 3))), module.slow_projector(slow.mean((2, 3)))
+        found = module.loss(views)
+        for name, keys, q, k in (("global", module.keys, *whole), ("dense", module.dense_keys, module.dense_projector(places).flatten(0, 1), t.flatten(0, 1))):
+            peer = NTXentLoss(temperature=0.2, memory_bank_size=(20, 16))
+            peer.memory_bank.bank, peer.memory_bank.bank_ptr = keys.clone(), torch.zeros(1, dtype=torch.int64)
+            assert float(found[name]) == pytest.approx(float(peer(q, k)), rel=1e-5), name
 
 
 def test_byols_loss_is_two_plus_two_lightlys_in_each_direction() -> None:

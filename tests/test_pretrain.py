@@ -159,7 +159,29 @@ def test_what_stops_a_run_is_one_line_with_its_exit_code(
 
 
 def test_every_method_is_named() -> None:
-    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "local-discrimination"}
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination"}
+
+
+DENSE = {"densecl": ["queue=8"], "pixpro": ["hidden=32"]}
+DENSE_SIZE = ["backbone.name=resnet10t", "size=64", "projection=16", "train.batch=4", "train.epochs=3", "train.log_every=1"]
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_methods_learn_say_how_it_goes_and_begin_other_verbs(folder: Path, tmp_path: Path, name: str) -> None:
+    settings = [*DENSE_SIZE, *DENSE[name]]
+    result = tacit.pretrain(folder, tmp_path / "a", method=name, set=settings)
+    assert (result.images, result.backbone) == (10, "resnet10t") and np.isfinite(result.loss) and result.spread > 0.1 and result.rank > 1
+    seen = (tmp_path / "a" / "metrics.csv").read_text()
+    assert all(word in seen for word in {"densecl": ("global", "dense", "matched"), "pixpro": ("overlap",)}[name])
+    again = tacit.pretrain(folder, tmp_path / "b", method=name, set=settings)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") and again.loss == result.loss
+    assert tacit.index_images(folder, tmp_path / "index", model=tmp_path / "a").added == 10
+    (tmp_path / "few").mkdir()
+    for k in range(2):
+        (tmp_path / "few" / f"{k}.png").write_bytes(png((tissue.draw(np.random.default_rng(k), (72, 96), 2.0).labels > 0).astype(np.uint8)))
+    brief = ["side=64", "views.size=32", "frozen.epochs=1", "frozen.steps=1", "whole.epochs=1", "whole.steps=1"]
+    taught = tacit.segment(folder, tmp_path / "masks", model=tmp_path / "a", labels=tmp_path / "few", set=brief)
+    assert taught.images == 10 and name in json.loads((tmp_path / "masks" / "run.json").read_text())["start"]
 
 
 TINY_LOCAL = ["network.width=8", "dimensions=8", "clusters=4", "grid=4", "size=32", "train.batch=4", "train.epochs=3", "train.checkpoint_every=2"]

@@ -1,8 +1,9 @@
-"""BYOL, SimCLR, SimSiam, MoCo and BYOL with an autoencoder: losses against closed forms, the slow copies, the contract."""
+"""BYOL, SimCLR, SimSiam, MoCo, BYOL with an autoencoder, and what DenseCL and PixPro share with them: losses against closed forms, the slow copies, the contract."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import nn
 
 from tacit.errors import ConfigError, MissingError, ReadError, TrainingError
 from tacit.learn.byol import PRESETS, Byol, ByolConfig
+from tacit.learn.dense_cl import Densecl, DenseclConfig
 from tacit.learn.moco import Moco, MocoConfig
+from tacit.learn.pix_pro import Pixpro, PixproConfig
 from tacit.learn.simclr import Simclr, SimclrConfig, nt_xent
 from tacit.learn.simsiam import Simsiam, SimsiamConfig
 from tacit.learn.vae_byol import VaeByol, VaeByolConfig
@@ -37,16 +40,27 @@ def made(name: str, backbone: BackboneConfig = SMALL) -> nn.Module:
         "simsiam": lambda: Simsiam(SimsiamConfig(backbone=backbone, projection=32, bottleneck=8, size=32, train=TRAIN)),
         "moco": lambda: Moco(MocoConfig(backbone=backbone, projection=16, queue=20, size=32, train=TRAIN)),
         "vae-byol": lambda: VaeByol(VaeByolConfig(byol=byol, code=8, paint=8)),
+        "densecl": lambda: Densecl(DenseclConfig(backbone=backbone, projection=16, queue=20, size=64, train=TRAIN)),
+        "pixpro": lambda: Pixpro(PixproConfig(backbone=backbone, hidden=32, projection=16, size=64, train=TRAIN)),
     }[name]()
 
 
-NAMES = ("byol", "simclr", "simsiam", "moco", "vae-byol")
+NAMES = ("byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro")
+SIDES = {"densecl": 64, "pixpro": 64}  # px, for maps of more than one place; others 32
 
 
-def batch(step: int, n: int = 6) -> dict[str, torch.Tensor]:
+def batch(step: int, n: int = 6, side: int = 32) -> dict[str, torch.Tensor]:
+    """Noise, and its mirror image with the places of both."""
     rng = torch.Generator().manual_seed(step)
-    x = torch.rand(n, 3, 32, 32, generator=rng)
-    return {"a": x + 0.1 * torch.rand(x.shape, generator=rng), "b": x.flip(3) + 0.1 * torch.rand(x.shape, generator=rng)}
+    x = torch.rand(n, 3, side, side, generator=rng)
+    place = torch.tensor([[side, 0.0, 0.0], [0.0, side, 0.0]]).expand(n, 2, 3)
+    mirrored = torch.tensor([[side, 0.0, 0.0], [0.0, -side, side]]).expand(n, 2, 3)
+    views = {"a": x + 0.1 * torch.rand(x.shape, generator=rng), "b": x.flip(3) + 0.1 * torch.rand(x.shape, generator=rng)}
+    return views | {"place_a": place, "place_b": mirrored}
+
+
+def batches(name: str) -> Callable[[int], dict[str, torch.Tensor]]:
+    return lambda step: batch(step, side=SIDES.get(name, 32))
 
 
 def test_nt_xent_is_the_plain_sum_over_pairs() -> None:
@@ -123,27 +137,27 @@ def test_same_seed_same_weights_and_the_loss_falls(name: str) -> None:
             def advance(self, done: int, total: int) -> None: ...
 
         config = TRAIN.model_copy(update={"steps": steps, "lr": 3e-3})
-        fit(module, lambda step: batch(0), config, seed=1, tracker=Watch())  # one batch again and again
+        fit(module, lambda step: batches(name)(0), config, seed=1, tracker=Watch())  # one batch again and again
         return module, losses
 
     (a, losses), (b, _) = trained(21), trained(21)
     assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-    assert losses[-1] < losses[1 if name == "moco" else 0]  # MoCo's first keys are noise, and easy to tell from pictures
+    assert losses[-1] < losses[1 if name in ("moco", "densecl") else 0]  # their first keys are noise, and easy to tell from pictures
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_run_resumes_to_equal_weights(name: str, tmp_path: Path) -> None:
-    whole = fit(made(name, SMALLEST), batch, TRAIN, seed=1)
+    whole = fit(made(name, SMALLEST), batches(name), TRAIN, seed=1)
     half = TRAIN.model_copy(update={"checkpoint_every": 3})
 
     def stops(step: int) -> dict[str, torch.Tensor]:
         if step == 4:
             raise RuntimeError("killed")
-        return batch(step)
+        return batches(name)(step)
 
     with pytest.raises(RuntimeError, match="killed"):
         fit(made(name, SMALLEST), stops, half, seed=1, folder=tmp_path)
-    again = fit(made(name, SMALLEST), batch, half, seed=1, folder=tmp_path)
+    again = fit(made(name, SMALLEST), batches(name), half, seed=1, folder=tmp_path)
     for (key, x), y in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(x, y), key
 
@@ -155,9 +169,9 @@ def test_weights_survive_saving_and_nan_stops_with_its_step(name: str, tmp_path:
     torch.manual_seed(9)
     other = made(name)
     load_into(other, tmp_path / "w.safetensors")
-    x = batch(0)["a"]
+    x = batches(name)(0)["a"]
     assert torch.equal(module.features(x), other.eval().features(x)) and module.features(x).shape[0] == 6
-    bad = {k: v * float("nan") for k, v in batch(0).items()}
+    bad = {k: v * float("nan") for k, v in batches(name)(0).items()}
     with pytest.raises(TrainingError, match="step 0"):
         fit(made(name), lambda step: bad, TRAIN, seed=0)
 

@@ -17,7 +17,7 @@ import tacit
 from tacit.config import build, parse_assignments
 from tacit.errors import ConfigError, InputError, MissingError, ReadError, TacitError, UsageError
 from tacit.learn.local_discrimination import LocalDiscrimination
-from tacit.learn.shape_guided import Guided, ShapeGuided, ShapeGuidedConfig, unsure_where
+from tacit.learn.shape_guided import Guided, ShapeGuided, ShapeGuidedConfig, apart, darkest, unsure_where
 from tacit.learn.workshop import Workshop
 from tacit.parts.discriminator import Discriminator, DiscriminatorConfig
 from tacit.parts.train import Steps, TrainConfig, fit
@@ -44,14 +44,14 @@ def learnt(*changes: str, folder: Path | None = None) -> ShapeGuided:
     return method.fit([method.working(p) for p in photographs()], Workshop(folder=folder))
 
 
-def game(n: int = 2, size: int = 80) -> tuple[Guided, dict[str, torch.Tensor]]:
+def game(*changes: str, n: int = 2, size: int = 80) -> tuple[Guided, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    method = made()
+    method = made("adversary=0.7", *changes)
     method.local.second_stage = True
     rows, cols = torch.meshgrid(*[(torch.arange(size) + 0.5) * 2 / size - 1] * 2, indexing="ij")
     x = torch.randn(n, 3, size, size)
     batch = {"a": x, "b": x + 0.1, "grid": torch.stack([cols, rows], -1).expand(n, size, size, 2), "inside": torch.ones(n, size, size), "mix": torch.rand(n)}
-    return Guided(method.local, method.discriminator, 0.7), batch | {"shape": torch.rand(n, 1, size, size)}
+    return Guided(method.local, method.discriminator, method.config), batch | {"shape": torch.rand(n, 1, size, size)}
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -89,19 +89,50 @@ def test_each_side_has_a_gradient_of_its_own() -> None:
 
 
 def test_the_one_loss_gives_each_player_the_gradient_of_its_own_side() -> None:
-    guided, batch = game()
+    guided, batch = game("lean=0.0")
+    guided.before_step(0.0)
     guided.train().loss(batch)["loss"].backward()
     got = {name: p.grad.clone() for name, p in guided.named_parameters()}
     guided.zero_grad()
-    values, m = guided.local.losses(batch)
+    values, m, other = guided.local.losses(batch)
     values["loss"].backward(retain_graph=True)  # the clusters' side, without a discriminator's weight in reach
-    (0.7 * guided.discriminator.fooled(m[:, :1])).backward()
+    (0.7 * guided.discriminator.fooled(m[:, :1])).backward(retain_graph=True)
+    apart(m[:, :1] * batch["inside"][:, None], other[:, :1]).backward()
     for name, p in guided.local.named_parameters():
-        assert torch.allclose(p.grad, got[f"local.{name}"], rtol=1e-3, atol=1e-6), name
+        assert torch.allclose(p.grad, got[f"local.{name}"], rtol=1e-3, atol=1e-6 + 1e-5 * float(p.grad.abs().max())), name
     guided.zero_grad()
     guided.discriminator.told_apart(batch["shape"], m[:, :1].detach()).backward()
     for name, p in guided.discriminator.named_parameters():
         assert torch.allclose(p.grad, got[f"discriminator.{name}"], rtol=1e-3, atol=1e-7), name
+
+
+def test_the_lead_is_to_dark_pixels_and_falls_to_nothing() -> None:
+    guided, batch = game("led=0.5", "lean=2.0", "steady=0.0")
+    losses = []
+    for progress in (0.0, 0.25, 0.5, 0.9):
+        guided.before_step(progress)
+        losses.append(float(guided.eval().loss(batch)["loss"].detach()))
+    assert guided.lead == 0.0 and losses[0] - losses[2] == pytest.approx(2 * (losses[1] - losses[2]), rel=1e-3) and losses[2] == pytest.approx(losses[3])
+    for changes in (["structure=structure"], ["adversary=0.0"]):
+        other = Guided(guided.local, guided.discriminator, made(*changes).config)
+        other.before_step(0.0)
+        assert other.lead == 0.0
+
+
+def test_what_is_dark_by_hand() -> None:
+    view = torch.linspace(-2, 2, 80).expand(1, 3, 80, 80).clone()  # ever brighter to the right
+    view[..., 40:43] -= 1.0  # a line, darker than what is around it, but not than the left half
+    line, left = darkest(view, 4 / 80, around=True)[0, 0], darkest(view, 0.25, around=False)[0, 0]
+    assert line[:, 40:43].all() and not line[:, 15:40].any() and not line[:, 43:].any()
+    assert left[:, :19].all() and not left[:, 21:].any()
+    noise = torch.randn(2, 3, 80, 80)
+    assert darkest(noise, 0.1, around=True).mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.1, 0.1], abs=2e-3)
+
+
+def test_planes_apart_by_hand() -> None:
+    a, b = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    a[..., :4], b[..., 2:6] = 1.0, 1.0
+    assert float(apart(a, a)) == 0.0 and float(apart(a, b)) == pytest.approx(0.5) and float(apart(a, 1 - a)) == 1.0
 
 
 def test_the_discriminator_learns_at_its_share_of_the_rate() -> None:

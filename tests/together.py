@@ -45,12 +45,12 @@ def train_config(name: str) -> TrainConfig:
 
 def learn(name: str, folder: Path | None = None, killed_at: int | None = None) -> tuple[nn.Module, list[dict[str, float]]]:
     """The module after training on this process's rows of every batch, and every step's values."""
-    from test_pretraining import SMALLEST, batch, made
+    from test_pretraining import SIDES, SMALLEST, batch, made
 
     def share(step: int) -> Batch:
         if step == killed_at and not is_first():
             os.kill(os.getpid(), signal.SIGKILL)
-        return {key: own_rows(rows) for key, rows in batch(step, BATCH).items()}
+        return {key: own_rows(rows) for key, rows in batch(step, BATCH, SIDES.get(name, 32)).items()}
 
     losses = Losses()
     return fit(made(name, SMALLEST), share, train_config(name), seed=1, folder=folder, tracker=losses), losses.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,11 @@ class Cases:
         for name, path in zip(self.table["name"], self.table["path"], strict=True):
             yield name, Path(path)
 
+    @property
+    def why_skipped(self) -> str:
+        """The commonest reasons why files are no input, each with its count; "" where none was skipped."""
+        return ", ".join(f"{count} × {why}" for why, count in Counter(why for _, why in self.skipped).most_common(4))
+
     def where(self, keep: list[bool]) -> Cases:
         """The rows for which `keep` is true."""
         return Cases(self.table[keep].reset_index(drop=True), self.skipped)
@@ -78,11 +84,16 @@ def _short(name: str) -> str:
     return f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
+def _stem(path: Path) -> str:
+    """The name without its suffix; numbers are none: DICOM files are often named by a UID, 1.2.840.113619.2."""
+    return path.name if path.suffix[1:].isdigit() else path.stem
+
+
 def _unique_names(paths: list[Path]) -> list[str]:
-    names = [_short(p.stem) for p in paths]
+    names = [_short(_stem(p)) for p in paths]
     if len(set(names)) < len(names):
         repeated = {n for n in names if names.count(n) > 1}
-        names = [_short(f"{p.parent.name}_{p.stem}") if n in repeated else n for n, p in zip(names, paths, strict=True)]
+        names = [_short(f"{p.parent.name}_{_stem(p)}") if n in repeated else n for n, p in zip(names, paths, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{i:05d}_{n}" for i, n in enumerate(names)]
     return names

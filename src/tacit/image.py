@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError
 
+MICROSCOPE = ("picture", "gm", "sm")  # modalities whose pixels may be µm of tissue: flat pictures, DICOM's light microscopy
 SpacingSource = Literal["unknown", "metadata", "given", "estimated"]
 
 
@@ -51,10 +52,20 @@ class Image:
 
     @property
     def mpp(self) -> float | None:
-        """Micrometres per pixel (geometric mean of row and column spacing), or None where unknown."""
+        """Micrometres of tissue per pixel (geometric mean of row and column spacing); None where unknown, and for radiographs, retinas and volumes.
+
+        Methods that look at nuclei bring pictures to their µm per pixel; a radiograph's 143 would be blown up three hundredfold. Its lengths are in `spacing_mm`.
+        """
+        if self.mm_per_px is None or self.modality not in MICROSCOPE:
+            return None
+        return self.mm_per_px * 1000
+
+    @property
+    def mm_per_px(self) -> float | None:
+        """Millimetres per pixel (geometric mean of row and column spacing) whatever the modality, or None where unknown."""
         if self.spacing_mm is None:
             return None
-        return float(np.sqrt(self.spacing_mm[-1] * self.spacing_mm[-2]) * 1000)
+        return float(np.sqrt(self.spacing_mm[-1] * self.spacing_mm[-2]))
 
     def with_mpp(self, mpp: float, source: SpacingSource) -> Image:
         """The same picture at `mpp` µm per pixel both ways, known from `source`."""

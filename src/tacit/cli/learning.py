@@ -59,7 +59,8 @@ def segment(
     )
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
     print(f"{result.images} images segmented, {result.failed} failed{spacing}")
-    judge = f"tacit evaluate {out} TRUTH --task structures" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
+    task = "clusters" if method == "clusters" else "structures"
+    judge = f"tacit evaluate {out} TRUTH --task {task}" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
     close(out, result.failed, judge if model and not labels and not shape_prior else f"tacit segment NEW -o OUT --model {out}")
 
 
@@ -106,7 +107,7 @@ def lungs(
 def pretrain(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures and slides, a slide, a glob, zip, list or manifest.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco or vae-byol.")] = "byol",
+    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco, vae-byol, densecl, pixpro or local-discrimination.")] = "byol",
     preset: Annotated[str | None, typer.Option(help="For byol: byol, report or histology.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,
     weights: Annotated[str | None, typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,

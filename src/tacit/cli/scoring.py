@@ -18,13 +18,15 @@ def evaluate(
     truth: Annotated[
         Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names; for --task locate a CSV image,point,row,col.")
     ] = None,
-    task: Annotated[str, typer.Option(help="segment (glands), structures (vessels, organs), query or locate.")] = "segment",
+    task: Annotated[str, typer.Option(help="segment (glands), structures (vessels, organs), clusters, query or locate.")] = "segment",
     label: Annotated[str, typer.Option(help="For query: the column of the index that holds the classes.")] = "label",
     k: Annotated[int, typer.Option("-k", "--k", help="For query: how many of the most alike count.")] = 10,
     include_same_patient: Annotated[bool, typer.Option("--include-same-patient", help="For query: leave out only the same image.")] = False,
     metric: Annotated[str, typer.Option(help="For query: cosine or euclidean.")] = "cosine",
-    field: Annotated[Path | None, typer.Option(help="For structures: folder of fields of view; only what lies inside counts.")] = None,
-    classes: Annotated[str | None, typer.Option(help="For structures in a folder that is no run: their names in order of the masks' values.")] = None,
+    field: Annotated[Path | None, typer.Option(help="For structures and clusters: folder of fields of view; only what lies inside counts.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="For structures in a folder that is no run, and for the true classes of clusters: names in order of the masks' values.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score masks against truth (mIoU, Dice, the GlaS contest's object figures), or an index by its labels; with intervals over patients."""
@@ -35,6 +37,8 @@ def evaluate(
         print(json.dumps(result, indent=1))
     elif task == "structures":
         _print_structures(result)
+    elif task == "clusters":
+        _print_clusters(result)
     elif task == "query":
         _print_query(result)
     elif task == "locate":
@@ -79,6 +83,31 @@ def _print_structures(result: dict[str, Any]) -> None:
             low, high = found["interval"][figure]
             print(f"  {name + ' ' + figure:<30} {value:.3f}   [{low:.3f}, {high:.3f}]")
         print(f"  {name:<30} {found['images']} images, least Dice {found['least']['dice']:.3f} ({found['least']['image']}), {found['below_0.8']} below .8")
+    if result["left_out"]:
+        print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
+    for name in result["missing"]:
+        print(f"  no truth for {name}", file=sys.stderr)
+    for row in result["failures"]:
+        print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
+
+
+def _print_clusters(result: dict[str, Any]) -> None:
+    print(f"{result['images']} images, {result['pixels']} pixels, 95% intervals over images; by chance: one cluster")
+    for name, value in result["figures"].items():
+        low, high = result["interval"][name]
+        print(f"  {name:<30} {value:.3f}   [{low:.3f}, {high:.3f}]   by chance {result['chance'][name]:.3f}")
+    for row in result["clusters"]:
+        held = ", ".join(f"{name} {share:.3f}" for name, share in row["classes"].items())
+        print(f"  {row['cluster']:<30} {row['share']:.3f} of the pixels: {held}")
+    for name, found in result["classes"].items():
+        for what in ("single", "union"):
+            if found[what] is not None:
+                low, high = found[what]["interval"]
+                chosen = " | ".join(", ".join(c) for c in found[what]["chosen"])
+                print(
+                    f"  {name + ' dice, best ' + what:<30} {found[what]['dice']:.3f}   [{low:.3f}, {high:.3f}]   everything {found['chance']:.3f}   ({chosen})"
+                )
+    print(f"  {result['oracle']}" if result["images"] > 1 else "  one image: no other to choose the best clusters on")
     if result["left_out"]:
         print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
     for name in result["missing"]:

@@ -1,7 +1,7 @@
 """The networks that few labels teach, and how the weights of an earlier run get into them: by name, never by place.
 
 vgg-unet   what local discrimination pretrains: the encoder goes on, the decoder is new unless it is asked for
-timm       any timm encoder (of byol, simclr, simsiam, moco, vae-byol), with a new decoder
+timm       any timm encoder (of byol, simclr, simsiam, moco, vae-byol, densecl, pixpro), with a new decoder
 fundus     the U-Net of phantom-fundus on the even green of a retina      chest   that of phantom-chest on the ranks of a radiograph
 """
 

@@ -78,8 +78,8 @@ class LocalDiscrimination(nn.Module):
         """The loss and what it is made of; batch as for `losses`."""
         return self.losses(batch)[0]
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """What `loss` gives, and the clusters' shares in view a, (2n, k, h, w). batch: a, b (2n, c, h, w), two views of each of an even number of pictures · grid (2n, h, w, 2), where a pixel of a lies in b, −1…1 in
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """What `loss` gives, and the clusters' shares in view a and those of view b laid on a, 0 beyond it, (2n, k, h, w). batch: a, b (2n, c, h, w), two views of each of an even number of pictures · grid (2n, h, w, 2), where a pixel of a lies in b, −1…1 in
         x, y order as torch's grid_sample has it · inside (2n, h, w), whether it does · mix (2n,) in 0–1, of which every second
         one draws the share of a picture in its mixture with the next."""
         a, b, grid, inside = batch["a"], batch["b"], batch["grid"], batch["inside"][:, None]
@@ -99,7 +99,7 @@ class LocalDiscrimination(nn.Module):
             total = values["loss"] + self.config.region * region + self.config.entropy * entropy + self.config.guard * balance
             values |= {"loss": total, "regions": region.detach(), "entropy": entropy.detach(), "imbalance": balance.detach()}
         values["clusters"] = torch.exp(_entropy(m_a.detach().mean((0, 2, 3))))  # effective number of clusters in use
-        return values, m_a
+        return values, m_a, m_b * inside
 
     def before_step(self, progress: float) -> None:
         """The second stage begins when its share of the steps comes, in a resumed run too. progress: share of the steps that are done, 0–1."""

@@ -13,6 +13,7 @@ from tacit.config import Config, Count, Positive, Share
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.head import follow, mlp, slow_copy
 from tacit.parts.processes import gathered
+from tacit.parts.queue import enqueue
 from tacit.parts.train import Batch, TrainConfig
 
 
@@ -64,6 +65,4 @@ class Moco(nn.Module):
         follow(self.slow_encoder, self.encoder, self.config.momentum)
         follow(self.slow_projector, self.projector, self.config.momentum)
         if self._fresh is not None:
-            places = (int(self.at) + torch.arange(len(self._fresh))) % len(self.keys)
-            self.keys[places.to(self.keys.device)] = self._fresh[: len(self.keys)]
-            self.at.fill_((int(self.at) + len(self._fresh)) % len(self.keys))
+            enqueue(self.keys, self.at, self._fresh)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from tacit.errors import ConfigError
 from tacit.learn.byol import PRESETS as BYOL_PRESETS
 from tacit.learn.byol import Byol
+from tacit.learn.dense_cl import Densecl
 from tacit.learn.local_discrimination import LocalDiscrimination
 from tacit.learn.moco import Moco
+from tacit.learn.pix_pro import Pixpro
 from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
 from tacit.learn.sources import Source
@@ -21,10 +23,20 @@ from tacit.learn.vae_byol import VaeByol
 from tacit.parts.processes import rank, size
 from tacit.parts.train import Batch
 from tacit.prepare.local_views import local_views
+from tacit.prepare.place import place
 from tacit.prepare.views import PRESETS as VIEWS
 from tacit.prepare.views import draw_view, normalised_views
 
-METHODS: dict[str, Any] = {"byol": Byol, "simclr": Simclr, "simsiam": Simsiam, "moco": Moco, "vae-byol": VaeByol, "local-discrimination": LocalDiscrimination}
+METHODS: dict[str, Any] = {
+    "byol": Byol,
+    "simclr": Simclr,
+    "simsiam": Simsiam,
+    "moco": Moco,
+    "vae-byol": VaeByol,
+    "densecl": Densecl,
+    "pixpro": Pixpro,
+    "local-discrimination": LocalDiscrimination,
+}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {"byol": BYOL_PRESETS}  # method → preset → settings
 Views = Callable[[np.random.Generator, NDArray[np.uint8]], dict[str, NDArray]]
 
@@ -32,7 +44,7 @@ Views = Callable[[np.random.Generator, NDArray[np.uint8]], dict[str, NDArray]]
 def views_of(c: Any) -> Views:
     """What a method with the config `c` makes of one picture: its two views a and b (3, side, side), and more where it asks for it.
 
-    c.views is a preset's name, or a LocalViewConfig. Raises ConfigError for an unknown preset.
+    c.views is a preset's name, or a LocalViewConfig; where c.placed is true, place_a and place_b say where the views were cut. Raises ConfigError for an unknown preset.
     """
     if not isinstance(c.views, str):
         return lambda rng, picture: vars(local_views(rng, picture, c.size, c.views))
@@ -42,8 +54,9 @@ def views_of(c: Any) -> Views:
 
     def pair(rng: np.random.Generator, picture: NDArray[np.uint8]) -> dict[str, NDArray]:
         shape = picture.shape[0], picture.shape[1]
-        a, b = normalised_views(picture, [draw_view(rng, shape, config) for config in (first, second)])
-        return {"a": a, "b": b}
+        draws = [draw_view(rng, shape, config) for config in (first, second)]
+        a, b = normalised_views(picture, draws)
+        return {"a": a, "b": b} | ({"place_a": place(draws[0]), "place_b": place(draws[1])} if getattr(c, "placed", False) else {})
 
     return pair
 

@@ -2,16 +2,19 @@
 
 "Unsupervised Local Discrimination for Medical Images", Chen, Wang, Peng and others, arXiv 2108.09440, its shape-guided cross-modality segmentation.
 Ours differs: a fundus photograph is seen as its even green and a radiograph as ranks, in one frame; the clusters begin anew where an earlier run
-brings embeddings; the game's optimiser is one AdamW with a group of weights a player; one number, `unsure`, says which pixels teach the refinement.
+brings embeddings; the game's optimiser is one AdamW with a group of weights a player; one number, `unsure`, says which pixels teach the refinement;
+and the target must lie at the same place in both views (`steady`): to the judge a vessel drawn beside the vessel is as good as one upon it, but a view
+that is turned takes the side it lies on with it. At first the target is led to what is dark (`lean`), as to the judge the bright flank of a vessel is
+as good as the vessel.
 
     stage 1   patches are told apart (learn/local_discrimination.py); an earlier run of it stands for this
-    stage 2   clusters too, and L_G = BCE(D(m_0), 1): cluster 0 is to pass for a mask of the prior; D learns L_D at a twentieth of the rate
+    stage 2   clusters too, and L_G = BCE(D(m_0), 1): cluster 0 is to pass for a mask of the prior; D learns L_D at a rate of its own
     answers   m_0, and softmax_k(v·r_k / T)[0] with r_k the mean embedding of cluster k in the picture
     refine    a network learns the pixels on which both agree; the others are the uncertainty map
 
 No mask of a picture is read: `fit` is given pictures, the prior shapes of elsewhere. Both players are parts of one module with one loss. Each one's
 term detaches what is the other's (parts/discriminator.py), so one backward pass gives each its own gradient; and as Adam forgets the scale of
-a loss, D's smaller rate is that of its group of weights (`rate_shares`, parts/train.py).
+a loss, D's own rate is that of its group of weights (`rate_shares`, parts/train.py).
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ Answer = Literal["refined", "clusters", "embedding", "agreement", "either"]
 WON = 0.05  # nats of L_D below which the discriminator has won; a coin's is 1.39
 TOO_SMALL, TOO_LARGE = 0.005, 0.6  # share of the views that a target cluster which has collapsed is below, or above
 PIECES = 200  # of the prior, whose mean share of structure is taken
+ROUND = 31  # px round a pixel of a vessel than which it is darker
 LAST = 50  # steps over which both are watched: a running mean forgets this fast
 
 
@@ -58,10 +62,13 @@ class ShapeGuidedConfig(Config):
         entropy=1.0,  # paper: .1
         stage_1=0.1,  # paper: .2
         size=96,
-        train=TrainConfig(epochs=10, steps=60, batch=4, lr=3e-3, weight_decay=0.0, schedule="constant", average=0.0),  # paper: 100 epochs, 1e-3, halving
+        train=TrainConfig(epochs=20, steps=60, batch=4, lr=3e-3, weight_decay=0.0, schedule="constant", average=0.0),  # paper: 100 epochs, 1e-3, halving
     )
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     adversary: Annotated[float, Field(ge=0)] = 1.0  # weight of L_G in stage 2; 0 = clusters without a prior
+    steady: Annotated[float, Field(ge=0)] = 1.0  # weight of 1 − soft Dice of the target in both views, one laid on the other; paper: 0
+    lean: Annotated[float, Field(ge=0)] = 1.0  # weight of the lead to dark pixels, falling to 0 over `led` of stage 2; not for `structure`; paper: 0
+    led: Share = 0.2
     answer: Answer = "refined"  # clusters: m_0, embedding: by r_0, agreement: both say so, either: one does
     unsure: Share = 0.5  # pixels with an uncertainty below this teach the refinement
     crop: CropConfig = CropConfig(size=128, zoom=0.2, colour=0.15)  # of the refinement
@@ -76,22 +83,33 @@ class Guided(nn.Module):
 
     lately: Tensor
 
-    def __init__(self, local: LocalDiscrimination, discriminator: Discriminator, adversary: float) -> None:
+    def __init__(self, local: LocalDiscrimination, discriminator: Discriminator, config: ShapeGuidedConfig) -> None:
         super().__init__()
-        self.local, self.discriminator, self.adversary = local, discriminator, adversary
+        self.local, self.discriminator, self.config = local, discriminator, config
+        self.lead = config.lean  # weight of the lead now
         self.rate_shares = {"discriminator": discriminator.config.rate}
         self.register_buffer("lately", torch.full((2,), -1.0))  # running means of L_D and of the target's share; below 0 = not begun
 
+    def before_step(self, progress: float) -> None:
+        """The lead falls to 0. progress: share of the steps that are done, 0–1."""
+        c = self.config
+        self.lead = c.lean * max(1 - progress / c.led, 0.0) if c.led and c.structure != "structure" and c.adversary else 0.0
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """batch: as for local discrimination, and shape (2n, 1, h, w) in 0–1, pieces of the prior."""
-        values, m = self.local.losses(batch)
-        target = m[:, :1]
+        c = self.config
+        values, m, other = self.local.losses(batch)
+        target, inside = m[:, :1], batch["inside"][:, None]
+        moved = apart(target * inside, other[:, :1])
         fooled, told_apart = self.discriminator.fooled(target), self.discriminator.told_apart(batch["shape"], target)
-        total = values["loss"] + self.adversary * fooled + told_apart
+        total = values["loss"] + c.adversary * fooled + told_apart + (c.steady if c.adversary else 0.0) * moved
+        if self.lead:
+            dark = darkest(batch["a"], float(batch["shape"].mean()), around=c.structure == "vessel")
+            total = total + self.lead * F.binary_cross_entropy(target.clamp(1e-6, 1 - 1e-6).float(), dark, weight=inside)
         share = (target.detach() > 0.5).float().mean()
         now = torch.stack([told_apart.detach(), share])
         self.lately.copy_(torch.where(self.lately < 0, now, self.lately + (now - self.lately) / LAST))
-        return values | {"loss": total, "fooled": fooled.detach(), "discriminator": told_apart.detach(), "target": share}
+        return values | {"loss": total, "fooled": fooled.detach(), "discriminator": told_apart.detach(), "target": share, "moved": moved.detach()}
 
 
 class Refinement(nn.Module):
@@ -162,7 +180,7 @@ class ShapeGuided(nn.Module):
         self.discriminator.load_state_dict(adversary.state_dict())
         self.local.second_stage = True
         second = c.local.train.model_copy(update={"epochs": c.local.train.epochs - first})
-        guided = Guided(self.local, self.discriminator, c.adversary)
+        guided = Guided(self.local, self.discriminator, c)
         shop.train("shapes", guided, self._batches(pictures, prior, seed + 1), second, seed=seed + 1)
         if bool((guided.lately >= 0).all()):
             self.last_discriminator, self.last_target = guided.lately.clone()
@@ -294,6 +312,20 @@ class _Patches(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         return self.local.loss(batch)
+
+
+def darkest(views: Tensor, share: float, around: bool) -> Tensor:
+    """The `share` of each view (b, c, h, w) that is darkest, or most darker than what is around it, (b, 1, h, w) of 0 and 1."""
+    grey = views.mean(1, keepdim=True).float()
+    if around:
+        grey = grey - F.avg_pool2d(F.pad(grey, [ROUND // 2] * 4, mode="reflect"), ROUND, stride=1)
+    level = torch.quantile(grey.flatten(1), share, dim=1)[:, None, None, None]
+    return (grey < level).float()
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """1 − soft Dice of two planes (b, 1, h, w) in 0–1, of the whole batch: 0 for equal ones, 1 for planes that share nothing."""
+    return 1 - 2 * (a * b).sum() / (a.square().sum() + b.square().sum()).clamp_min(1.0)
 
 
 def unsure_where(m: NDArray[np.float32], p: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -35,6 +35,6 @@ FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five 
     "phantom-chest": {"pictures": 150, "teachers": 1, "train": {"epochs": 5}, "adapt": {"rounds": 0}},
     "lung-rule": {},
     "lung-mixture": {},
-    "shape-guided": {"local": {"train": {"epochs": 4}}, "refine": {"epochs": 1}},
+    "shape-guided": {"local": {"train": {"epochs": 8}, "network": {"width": 8}}, "refine": {"epochs": 1}},
     "clusters": {},
 }

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tacit.config import Config
@@ -30,6 +31,27 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
+
+    def map(self, x: Tensor) -> Tensor:
+        """What the mean over places is taken of: x (b, 3, h, w) → (b, f, h', w'), for most networks h' = h / 32."""
+        found: Tensor = self.net.forward_features(x)
+        return found
+
+    @torch.no_grad()
+    def check_map(self, side: int) -> None:
+        """Raises ConfigError for a network whose features of a picture of `side` px are no map of f channels, such as a transformer's tokens."""
+        training = self.training
+        try:
+            shape = tuple(self.eval().map(torch.zeros(1, 3, side, side)).shape)
+        except (AssertionError, RuntimeError) as error:
+            raise ConfigError(
+                f"this backbone takes no views of size={side} ({str(error).splitlines()[0]}); use a convolutional one such as resnet18"
+            ) from error
+        self.train(training)
+        if len(shape) != 4 or shape[1] != self.width:
+            raise ConfigError(
+                f"this backbone gives features of shape {shape}, a map (1, {self.width}, h, w) is needed; use a convolutional one such as resnet18"
+            )
 
 
 def timm_network(config: BackboneConfig, channels_in: int = 3) -> Any:

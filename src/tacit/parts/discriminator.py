@@ -20,7 +20,7 @@ FLAT = 0.01  # SD of a mask below which it is taken for flat
 
 class DiscriminatorConfig(Config):
     channels: tuple[Count, ...] = (16, 32, 32, 32, 32)  # of its convolutions, each followed by LeakyReLU; all but the last by max-pooling
-    rate: Positive = 0.2  # its learning rate / the clusters'; paper: .05
+    rate: Positive = 1.0  # its learning rate / the clusters'; paper: .05, at which it is still undecided after hundreds of steps and teaches nothing
     standard: bool = True  # it sees each mask less its mean, over its SD, so that it cannot win by a flat mask's paleness; paper: false
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def mlp(widths: list[int], *, last_norm: bool = False, norm: bool = True) -> nn.Sequential:
@@ -23,7 +26,7 @@ def mlp(widths: list[int], *, last_norm: bool = False, norm: bool = True) -> nn.
     return nn.Sequential(*layers)
 
 
-def slow_copy(network: nn.Module) -> nn.Module:
+def slow_copy(network: Network) -> Network:
     """A copy that no gradient reaches."""
     twin = copy.deepcopy(network)
     for p in twin.parameters():

@@ -32,6 +32,7 @@ TAGS = (
 DAMAGE = (  # what pydicom and its decoders raise on damaged files
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError, AssertionError, struct.error, zlib.error,
 )  # fmt: skip
+DICOMS, MARKER = (".dcm", ".dicom", ".ima"), b"DICM"
 SHOWN = ("Modality", "ConvolutionKernel", "KVP", "Manufacturer", "ManufacturerModelName", "SliceThickness", "StudyDate", "SeriesTime")
 
 
@@ -117,6 +118,17 @@ def read_header_by_pydicom(path: Path) -> list[Slice]:
         raise ReadError(path, f"the DICOM header is damaged ({in_words(error)})") from error
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its suffix or, whatever that says, by its marker."""
+    if path.suffix.lower() in DICOMS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == MARKER
+    except OSError:
+        return False  # whoever reads it says what is wrong
+
+
 def in_words(error: Exception) -> str:
     """The first line of an error without what it quotes: that may be a patient's name or date."""
     first = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -151,6 +163,8 @@ def _frames(path: Path, header: Any, offset: int, stated: int) -> list[Slice]:
     count = int(_value(header, "NumberOfFrames") or 1)
     first = _slice(path, header, offset)
     wanted = first.shape[0] * first.shape[1] * first.samples * count * first.bits // 8
+    if _value(header, "PhotometricInterpretation") == "YBR_FULL_422":
+        wanted = wanted * 2 // 3  # two neighbours share their colour
     if offset >= 0 and stated < wanted:
         raise ReadError(path, f"the header states {stated} bytes of pixels, its {count} × {first.shape[0]} × {first.shape[1]} values need {wanted}")
     if count == 1:

@@ -2,7 +2,7 @@
 
 Masks are recognised by their folder (`masks`, `Annotation` …) or their name (`*_anno`, `*_mask` …) and never become input.
 The layouts of GlaS (`train_1.bmp`, `train_1_anno.bmp`, `Grade.csv`) and CRAG (`train/Images`, `train/Annotation`) are
-read as they are.
+read as they are. A DICOM file is input where it holds one radiograph or photograph; slices of series are left to the verbs that read series.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 
 from tacit.cases import Cases
 from tacit.errors import InputError, ReadError
+from tacit.read.dicom_picture import refusal
 from tacit.read.facts import text_columns
 from tacit.read.picture import SUFFIXES
 from tacit.read.slide import is_slide
+from tacit.read.tree import kind_of
 from tacit.read.walk import is_printable, is_run, walk
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ MASK_ENDINGS = ("_anno", "_annotation", "_mask", "_masks", "_label", "_labels", 
 LIST_SUFFIXES = (".csv", ".parquet")
 MOST_UNZIPPED = 50 * 2**30  # bytes
 MOST_LABELS = 20_000
+A_MASK, NO_PICTURE = "an annotation, not an image", "not a picture"
+KNOWN = f"pictures end in {', '.join(SUFFIXES)}, or are DICOM radiographs or photographs (.dcm, or any name)"
 MOST_RATIO = 200  # uncompressed : compressed, of one member; pictures stay far below
 
 
@@ -86,8 +91,8 @@ def find_cases(source: str | Path, *, unpack_to: Path | None = None, slides: boo
         if unpack_to is None:
             raise InputError(f"{path} is a zip and there is no folder to unpack it to; unpack it first")
         return find_cases(unpack(path, unpack_to), slides=slides)
-    if path.suffix.lower() not in SUFFIXES and not (slides and is_slide(path)):
-        raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; pictures end in {', '.join(SUFFIXES)}")
+    if (why := _why_not(path, slides)) is not None:
+        raise InputError(f"{path} has the suffix {path.suffix or '(none)'}; {KNOWN}" if why.remedy == KNOWN else str(why))
     return Cases.of([path])
 
 
@@ -121,18 +126,39 @@ def _from_files(files: list[Path], where: str, slides: bool, *, below: Path | No
     for path in files:
         if not is_printable(path):
             skipped.append((repr(str(path)), "the file name is not UTF-8; rename it"))
-        elif path.suffix.lower() not in SUFFIXES and not (slides and is_slide(path)):
+        elif (why := _why_not(path, slides)) is not None:
             if path.is_file():
-                skipped.append((str(path), "not a picture"))
+                skipped.append((str(path), why.reason if why.remedy == KNOWN else f"{why.reason}: {why.remedy}"))
         elif is_mask(path, below):
-            skipped.append((str(path), "an annotation, not an image"))
+            skipped.append((str(path), A_MASK))
         else:
             pictures.append(path)
     if not pictures:
-        masks = sum(why.startswith("an annotation") for _, why in skipped)
+        whys = Counter(why for _, why in skipped if why != NO_PICTURE)
+        masks = whys.pop(A_MASK, 0)
         note = f"; {masks} annotation files are there, which are never input" if masks else ""
-        raise InputError(f"no images in {where}{note}; pictures end in {', '.join(SUFFIXES)}")
+        note += "".join(f"; {count} × {why}" for why, count in whys.most_common(3))
+        raise InputError(f"no images in {where}{note}; {KNOWN}")
     return Cases.of(pictures, tuple(skipped))
+
+
+def _why_not(path: Path, slides: bool) -> ReadError | None:
+    """Why a file is no input, by its name and, where it is DICOM, by its header; None where it is one, or seems to be one and is damaged."""
+    if path.suffix.lower() in SUFFIXES or (slides and is_slide(path)):
+        return None
+    if kind_of(path) == "dicom":
+        return refusal(path)
+    return ReadError(path, NO_PICTURE, KNOWN)
+
+
+def pictures_of_manifest(table: pd.DataFrame, place: Path, *, slides: bool) -> pd.DataFrame:
+    """The rows of an audit's manifest that are pictures, DICOM or not (and slides, where asked for). Raises InputError where none is."""
+    kinds = table["kind"].isin(("picture", "slide") if slides else ("picture",))
+    shown = [kind == "dicom" and refusal(place.parent / str(path)) is None for kind, path in zip(table["kind"], table["path"], strict=True)]
+    table = table[kinds | np.array(shown, bool)]
+    if table.empty:
+        raise InputError(f"the manifest {place} holds no pictures{' and no slides' if slides else ''} that are kept")
+    return table
 
 
 def read_list(path: Path) -> pd.DataFrame:
@@ -158,9 +184,7 @@ def _from_list(path: Path, slides: bool) -> Cases:
 
     table = read_list(path)
     if "kind" in table.columns:  # a manifest: this job takes its pictures
-        table = table[table["kind"].isin(("picture", "slide") if slides else ("picture",))]
-        if table.empty:
-            raise InputError(f"the manifest {path} holds no pictures{' or slides' if slides else ''} that are kept")
+        table = pictures_of_manifest(table, path, slides=slides)
     paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))]
     if "mpp" in table:
         numbers = pd.to_numeric(table["mpp"], errors="coerce")

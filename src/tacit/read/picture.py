@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and TIFF files as `Image`: 8-bit RGB whatever was stored, with the spacing that the file states."""
+"""PNG, JPEG, BMP, TIFF and DICOM files as `Image`: 8-bit RGB whatever was stored, with the spacing that the file states."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from PIL import UnidentifiedImageError
 
 from tacit.errors import ReadError
 from tacit.image import Image
+from tacit.read.dicom import is_dicom
+from tacit.read.dicom_picture import read_dicom_picture
+from tacit.read.eight_bit import MOST_PIXELS, check_size, to_8_bit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MOST_PIXELS = 250_000_000  # a flat picture above this is refused before it is decoded
-LEAST_SIDE = 16  # px; nothing can be seen in less
 PLAUSIBLE_MPP = (0.05, 5.0)  # µm/px; screens and printers (72–600 dpi) write 42–353 µm/px, which says nothing of the tissue
 
 
@@ -26,15 +27,19 @@ def read_picture(path: Path) -> Image:
 
     Grey is repeated, CMYK and palettes are converted, transparency is laid on white, 16 bits become 8 by the bit depth in
     use; each conversion is a line of the history. Orientation tags are not applied: pixels stay where they are stored.
-    Raises ReadError for a file that is empty, damaged, animated, or too small or too large to be looked at.
+    Radiographs and photographs in DICOM files are shown as the file says (read/dicom_picture.py).
+    Raises ReadError for a file that is empty, damaged, animated, a slice of a series, or too small or too large to be looked at.
     """
+    if path.suffix.lower() not in SUFFIXES and is_dicom(path):
+        return read_dicom_picture(path)
     try:
         if path.stat().st_size == 0:
             raise ReadError(path, "the file is empty (0 bytes)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures are refused below by our own bound; a tag that is passed over is no matter
             with Pillow.open(path) as file:
-                _check(path, file)
+                check_size(path, (file.size[1], file.size[0]))
+                _check_frames(path, file)
                 mpp = _stated_mpp(file)
                 pixels, steps = _as_rgb(file)
     except ReadError:
@@ -63,12 +68,7 @@ def _claimed_pixels(path: Path) -> int:
     return int(width) * int(height)
 
 
-def _check(path: Path, file: Pillow.Image) -> None:
-    width, height = file.size
-    if width * height > MOST_PIXELS:
-        raise ReadError(path, f"{height}×{width} px is too large for a flat picture (at most {MOST_PIXELS:,} px)", "cut it into tiles")
-    if min(width, height) < LEAST_SIDE:
-        raise ReadError(path, f"{height}×{width} px is too small (at least {LEAST_SIDE} px a side)")
+def _check_frames(path: Path, file: Pillow.Image) -> None:
     frames = getattr(file, "n_frames", 1)
     if frames > 1 and not (file.format == "TIFF" and _is_pyramid(file, frames)):
         raise ReadError(path, f"{frames} frames where one picture was expected", "save the wanted frame as a file of its own")
@@ -87,7 +87,7 @@ def _is_pyramid(file: Pillow.Image, frames: int) -> bool:
 def _as_rgb(file: Pillow.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     mode = file.mode
     if mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        grey, step = _to_8_bit(np.asarray(file))
+        grey, step = to_8_bit(np.asarray(file))
         return np.repeat(grey[..., None], 3, axis=2), (step, "grey repeated to RGB")
     if mode == "RGB":
         return np.asarray(file, np.uint8).copy(), ()
@@ -97,20 +97,6 @@ def _as_rgb(file: Pillow.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         ground.alpha_composite(clear)
         return np.asarray(ground.convert("RGB"), np.uint8).copy(), (f"{mode} laid on white",)
     return np.asarray(file.convert("RGB"), np.uint8).copy(), (f"{mode} converted to RGB",)
-
-
-def _to_8_bit(values: NDArray) -> tuple[NDArray[np.uint8], str]:
-    """Divides by the smallest of 8, 10, 12, 14, 16 bits that holds the values (floats: by their range)."""
-    if not np.isfinite(values).all():
-        raise ValueError("pixels that are not finite")
-    if values.dtype.kind == "f":
-        low, high = float(values.min()), float(values.max())
-        return np.round((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8), f"float {low:g}…{high:g} scaled to 8 bit"
-    top = int(values.max())
-    if int(values.min()) < 0 or top > 65535:
-        raise ValueError(f"integer pixels from {values.min()} to {top}, expected 0–65535")
-    bits = next(b for b in (8, 10, 12, 14, 16) if top < 2**b)
-    return np.round(values.astype(np.float64) * (255 / (2**bits - 1))).astype(np.uint8), f"{bits} bits scaled to 8"
 
 
 def mpp_of_tags(description: str, unit: int | None, per_unit: float | None) -> float | None:

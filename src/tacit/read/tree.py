@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacit.errors import InputError, ReadError
+from tacit.read.dicom import DICOMS, MARKER
 from tacit.read.nifti import is_volume
 from tacit.read.picture import SUFFIXES as PICTURES
 from tacit.read.walk import walk
 
 SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".json", ".xml", ".txt", ".md")
-DICOMS = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,4 @@ def kind_of(path: Path) -> str:
         return "dicom" if "." not in low else "other"  # named when it is read
     if not head:
         return "empty"
-    return "dicom" if head[128:132] == b"DICM" else "other"
+    return "dicom" if head[128:132] == MARKER else "other"

@@ -56,7 +56,7 @@ def read_slice(one: Slice, into: NDArray[np.int16] | None = None) -> NDArray[np.
         raise ReadError(one.path, "colour pixels where grey values were expected", "read it as a picture: export it as PNG")
     target = np.empty(one.shape, np.int16) if into is None else into
     raw = _raw(one, target) if one.offset >= 0 and one.bits == 16 else decoded(one)
-    raw, low, high = _stored(raw, one)
+    raw, low, high = stored(raw, one)
     if one.inverted:  # by the bits, not by this slice's own range, so that slices agree
         ends = -1 if one.signed else (1 << one.bits_stored) - 1
         raw, low, high = ends - raw.astype(np.int32), ends - high, ends - low
@@ -68,7 +68,7 @@ def read_slice(one: Slice, into: NDArray[np.int16] | None = None) -> NDArray[np.
     return target
 
 
-def _stored(raw: NDArray, one: Slice) -> tuple[NDArray, float, float]:
+def stored(raw: NDArray, one: Slice) -> tuple[NDArray, float, float]:
     """The values without what else lies in their words (overlays, unextended signs: PS3.5 8.1.1), their smallest and their largest."""
     low, high = raw.min(), raw.max()
     least, most = (-(1 << one.bits_stored - 1), (1 << one.bits_stored - 1) - 1) if one.signed else (0, (1 << one.bits_stored) - 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from tacit.errors import InputError, MissingError, ReadError
 from tacit.image import Image
@@ -164,12 +165,11 @@ def look_at_series(series: Series, see: See, fail: Fail) -> tuple[list[Item], Se
     for one, offset in zip(series.slices, offsets, strict=True):
         item = items[one.path, one.frame] = _slice_item(one, series, float(offset))
         try:
-            hu = read_slice(one)
+            grey = _grey_of(one)
         except ReadError as error:
             fail(one.path, error)
             item.note(f"unreadable: {error.reason}", keep=False)
             continue
-        grey = _windowed(hu, one.header.get("Modality", ""))
         item.facts |= _facts(one.shape, grey) | hashes(grey)
         see(str(one.path), grey)
         smalls.append(small(grey))
@@ -205,6 +205,13 @@ def look_at_series(series: Series, see: See, fail: Fail) -> tuple[list[Item], Se
     if d.mixed_orientations:
         row.words = row.words or "mixed orientations"
     return list(items.values()), row
+
+
+def _grey_of(one: Slice) -> NDArray[np.uint8]:
+    """A slice or a radiograph by its values, a photograph in colours by Pillow's grey of what it shows. Raises ReadError."""
+    if one.samples > 1:
+        return np.asarray(Pillow.fromarray(read_picture(one.path).pixels).convert("L"))
+    return _windowed(read_slice(one), one.header.get("Modality", ""))
 
 
 def _slice_item(one: Slice, series: Series, position: float | None) -> Item:
@@ -269,8 +276,6 @@ def look_at_slide(path: Path, fail: Fail) -> Item:
 
 def _grey_as_stored(path: Path, image: Image) -> NDArray[np.uint8]:
     """What Pillow makes grey of the file itself, so that hashes are those of any other program; 16 bit and floats as Tacit reads them."""
-    from PIL import Image as Pillow
-
     if any("scaled" in step for step in image.history):
         return np.ascontiguousarray(image.pixels[..., 0])
     if len(image.history) > 1:

@@ -17,6 +17,7 @@ from tacit.read.picture import SUFFIXES
 from tacit.read.walk import is_run
 from tacit.report.score import Tally, figures, interval, tally
 from tacit.report.track import Bar
+from tacit.use.evaluate_clusters import evaluate_clusters
 from tacit.use.evaluate_points import evaluate_points
 from tacit.use.evaluate_query import evaluate_query
 from tacit.use.evaluate_structures import evaluate_structures
@@ -40,7 +41,7 @@ def evaluate(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Scores a folder of label maps against a folder of true ones, matched by name; with task="query" an index, see `evaluate_query`; with task="locate"
-    points, see `evaluate_points`; with task="structures" vessels and organs, see `evaluate_structures`.
+    points, see `evaluate_points`; with task="structures" vessels and organs, see `evaluate_structures`; with task="clusters" cluster maps, see `evaluate_clusters`.
 
     Gives {"task", "images", "figures", "interval", "by_class", "by_patient", "missing", "failures", "over"}; intervals are
     95% over patients where a `Grade.csv` names them, else over images. Truth of another size is a failure, never resized.
@@ -54,8 +55,10 @@ def evaluate(
         return evaluate_points(predicted, truth, draws=draws, seed=seed)
     if task == "structures":
         return evaluate_structures(predicted, truth, field=field, classes=classes, draws=draws, seed=seed)
+    if task == "clusters":
+        return evaluate_clusters(predicted, truth, field=field, classes=classes, draws=draws, seed=seed)
     if task != "segment":
-        raise UsageError(f"--task {task!r} is unknown here; known: segment, structures, query, locate")
+        raise UsageError(f"--task {task!r} is unknown here; known: segment, structures, clusters, query, locate")
     if truth is None:
         raise UsageError("tacit evaluate MASKS needs TRUTH, the folder of true masks; of an index: tacit evaluate INDEX --task query")
     folder = Path(predicted)

@@ -33,7 +33,7 @@ def evaluate_structures(
     masks = {p.stem: p for p in sorted((out / "masks" if (out / "masks").is_dir() else out).iterdir()) if p.suffix.lower() in SUFFIXES}
     if not masks:
         raise InputError(f"no masks in {out}; give OUT of a segment run")
-    taught = sorted(_labelled(out) & set(masks))
+    taught = sorted(labelled_images(out) & set(masks))
     masks = {stem: path for stem, path in masks.items() if stem not in taught}
     if not masks:
         raise InputError(f"all {len(taught)} images of {out} taught the network by their labels; score it on others: tacit segment OTHERS --model {out}")
@@ -51,7 +51,7 @@ def evaluate_structures(
             for index, stem in enumerate(sorted(true)):
                 try:
                     answer = _answer(out, masks[stem], name, value, len(names))
-                    scores[stem] = _scores(answer, _truth(true[stem], wanted, answer), _field(inside.get(stem), answer, field))
+                    scores[stem] = _scores(answer, _truth(true[stem], wanted, answer), field_of(inside.get(stem), answer, field))
                 except ReadError as error:
                     failures.append({"file": str(true[stem]), "reason": error.reason})
                 bar.advance(index + 1, len(true))
@@ -83,7 +83,7 @@ def _found(place: Path, classes: str | None) -> tuple[Path, list[str]]:
         raise UsageError(f"{place} does not say which structures its masks hold; give --classes, for example lungs,heart") from error
 
 
-def _labelled(out: Path) -> set[str]:
+def labelled_images(out: Path) -> set[str]:
     """The images whose own masks taught the run that wrote `out` or its folder of masks."""
     for record in (out / "run.json", out.parent / "run.json"):
         try:
@@ -109,7 +109,8 @@ def _truth(path: Path, value: int | None, answer: NDArray[np.bool_]) -> NDArray[
     return np.asarray(labels == value if value is not None else labels > 0)
 
 
-def _field(path: Path | None, answer: NDArray[np.bool_], folder: str | Path | None) -> NDArray[np.bool_]:
+def field_of(path: Path | None, answer: NDArray[np.bool_], folder: str | Path | None) -> NDArray[np.bool_]:
+    """What counts of an image: its mask in the folder of fields, all where there is no such folder. Raises ReadError."""
     if folder is None:
         return np.ones(answer.shape, bool)
     if path is None:

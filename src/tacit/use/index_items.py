@@ -14,7 +14,7 @@ from tacit.image import Image
 from tacit.prepare.tiles import Grid, grid
 from tacit.prepare.tissue import slide_tissue
 from tacit.read.facts import Facts, facts_of, read_facts
-from tacit.read.folder import LIST_SUFFIXES, find_cases, read_list
+from tacit.read.folder import LIST_SUFFIXES, find_cases, pictures_of_manifest, read_list
 from tacit.read.picture import read_picture
 from tacit.read.slide import Slide, is_slide, open_slide, stated_mpp
 
@@ -124,7 +124,7 @@ def _picture(item: Item, given_mpp: float | None, how: Cut) -> Look:
         raise ReadError(item.path, "the file does not exist", "correct the list")
     image = read_picture(item.path)
     mpp = given_mpp if given_mpp is not None else item.mpp
-    if image.mpp is None and mpp is not None:
+    if image.spacing_mm is None and mpp is not None:
         image = image.with_mpp(mpp, "given")
     return Look(seeable(image, how.picture_um), None, image.mpp)
 
@@ -144,9 +144,7 @@ def seeable(image: Image, um_per_px: float | None) -> Image:
 def _listed(place: Path) -> list[Item]:
     table = read_list(place)
     if "kind" in table.columns:  # an audit's manifest
-        table = table[table["kind"].isin(("picture", "slide"))]
-        if table.empty:
-            raise InputError(f"the manifest {place} holds no pictures and no slides that are kept")
+        table = pictures_of_manifest(table, place, slides=True)
     return [_item(place.parent / path, facts) for path, facts in zip(table["path"].astype(str), facts_of(table, NOT_FACTS), strict=True)]
 
 

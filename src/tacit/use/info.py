@@ -12,6 +12,7 @@ from typing import Any
 
 from tacit.errors import InputError
 from tacit.read.dicom import read_header
+from tacit.read.dicom_picture import refusal
 from tacit.read.folder import find_cases
 from tacit.read.nifti import read_volume
 from tacit.read.picture import SUFFIXES, read_picture
@@ -101,6 +102,7 @@ def _dicom(path: Path) -> dict[str, Any]:
     """Facts of a DICOM file that tell nothing of the patient."""
     slices = read_header(path)
     first = slices[0]
+    why = refusal(path)
     return {
         "kind": "dicom",
         "frames": len(slices),
@@ -111,6 +113,7 @@ def _dicom(path: Path) -> dict[str, Any]:
         "slope_intercept": f"{first.slope:g}, {first.intercept:g}",
         "pixels": "compressed" if first.offset < 0 else "uncompressed",
         **{k: v for k, v in first.header.items() if k not in ("StudyDate", "SeriesTime")},
+        "as a picture": "; ".join(read_picture(path).history) if why is None else why.reason,
     }
 
 

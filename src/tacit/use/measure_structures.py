@@ -20,15 +20,17 @@ def measured(p: NDArray[np.float32], classes: list[str], image: Image, network: 
     from the drawings than 99% of them. Lengths in px, and in mm where the spacing is known.
     """
     field = network.field(image.pixels) if hasattr(network, "field") else np.ones(p.shape[1:], bool)
-    row: dict[str, float | int | None] = {"height_px": p.shape[1], "width_px": p.shape[2], "mpp": image.mpp}
+    mm = image.mm_per_px
+    row: dict[str, float | int | None] = {"height_px": p.shape[1], "width_px": p.shape[2], "mpp": image.mpp, "mm_per_px": mm}
     for name, plane in zip(classes, p, strict=True):
         inside = plane > 0.5
         row[f"{name}_share"] = float(inside[field].mean()) if field.any() else 0.0
         row[f"{name}_area_px"] = int(inside.sum())
-        row[f"{name}_area_mm2"] = float(inside.sum() * (image.mpp / 1000) ** 2) if image.mpp else None
+        row[f"{name}_area_mm2"] = float(inside.sum() * mm**2) if mm else None
         row[f"{name}_pieces"] = int(cv2.connectedComponents(inside.astype(np.uint8), connectivity=8)[0]) - 1
     if "vessel" in classes:
-        row |= vessel_size(p[classes.index("vessel")] > 0.5)
+        size = vessel_size(p[classes.index("vessel")] > 0.5)
+        row |= size | {name.replace("_px", "_mm"): px * mm if px is not None and mm else None for name, px in size.items()}
     if "lungs" in classes and "heart" in classes:
         row["cardiothoracic_ratio"] = cardiothoracic_ratio(p[classes.index("lungs")] > 0.5, p[classes.index("heart")] > 0.5)
     row["confidence"] = float(np.mean([_sure(plane) for plane in p]))

@@ -47,7 +47,7 @@ def read_image(path: Path, mpp: float | None) -> Image:
     if not path.is_file():
         raise ReadError(path, "there is no such image", "correct the name, or give the images' folder with --root")
     image = read_picture(path)
-    return image.with_mpp(mpp, "given") if mpp and image.mpp is None else image
+    return image.with_mpp(mpp, "given") if mpp and image.spacing_mm is None else image
 
 
 def encode(paths: Sequence[Path], encoder: Encoder, run: Run, mpp: float | None) -> Encoded:

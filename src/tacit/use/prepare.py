@@ -116,7 +116,7 @@ def _items(source: str | Path, run: Run, mpp: float | None, gaps: Gaps) -> Itera
     except InputError as error:
         problem = error
     try:
-        volumes = find_volumes(source, run, gaps=gaps)
+        volumes = find_volumes(source, run, gaps=gaps, but=frozenset(path for _, path in cases or ()))
     except InputError:
         if cases is None:
             raise problem from None
@@ -129,7 +129,7 @@ def _items(source: str | Path, run: Run, mpp: float | None, gaps: Gaps) -> Itera
 
 def _picture(path: Path, mpp: float | None) -> Image:
     image = read_picture(path)
-    return image.with_mpp(mpp, "given") if mpp and image.mpp is None else image
+    return image.with_mpp(mpp, "given") if mpp and image.spacing_mm is None else image
 
 
 def _write(folder: Path, name: str, image: Image) -> str:

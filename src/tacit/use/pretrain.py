@@ -68,9 +68,9 @@ def pretrain(
 ) -> PretrainResult:
     """Learns features on pictures and slides: model/ (all weights) and model/encoder.safetensors (the backbone alone).
 
-    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco, vae-byol or local-discrimination · preset: for byol: byol, report or
-    histology · backbone: any timm name · weights: FILE.safetensors or hub:NAME to start from · mpp: µm per pixel of slides that do not state it ·
-    select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
+    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco, vae-byol, densecl, pixpro or local-discrimination ·
+    preset: for byol: byol, report or histology · backbone: any timm name · weights: FILE.safetensors or hub:NAME to start from ·
+    mpp: µm per pixel of slides that do not state it · select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
     Started by torchrun it learns with all its processes. Raises TacitError; what cannot be read is a row of failures.csv.
     """
     asked, device = device, prepare_device(device, threads)

@@ -115,7 +115,7 @@ def _check_same(cases: Cases, source: str | Path, run: Run, labels: dict[str, st
     run.check_same(hashes, source)
     if not run.finished_before:
         run.record["inputs"] = hashes
-        run.say(f"{len(cases)} images, {len(cases.skipped)} other files left alone (annotations, tables …)")
+        run.say(f"{len(cases)} images" + (f"; left alone: {cases.why_skipped}" if cases.skipped else ""))
 
 
 def _check(mpp: float | None, seed: int, learn_from: int) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tacit.cases import Cases
 from tacit.errors import InputError, ReadError
-from tacit.image import Image, SpacingSource
+from tacit.image import MICROSCOPE, Image, SpacingSource
 from tacit.prepare.scale import estimate_mpp
 from tacit.read.picture import read_picture
 from tacit.report.track import Bar
@@ -78,7 +78,11 @@ def look(cases: Cases, run: Run, given_mpp: float | None) -> tuple[Cases, Scale]
 
 def _read(path: Path, run: Run) -> Image | None:
     try:
-        return read_picture(path)
+        image = read_picture(path)
+        if image.modality not in MICROSCOPE:
+            what = f"its modality is {image.modality.upper()}, where an image of tissue was expected"
+            raise ReadError(path, what, "leave it out; for radiographs and retinas there are --phantom chest and --phantom fundus")
+        return image
     except ReadError as error:
         run.fail(path, error)
     except OSError as error:

@@ -28,8 +28,11 @@ class Found:
     read: Callable[[], Image]
 
 
-def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse") -> list[Found]:
-    """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true). Raises InputError where there is none."""
+def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: frozenset[Path] = frozenset()) -> list[Found]:
+    """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true). Raises InputError where there is none.
+
+    but: files that are read as pictures already.
+    """
     place, kept = Path(source), None
     if place.suffix.lower() == ".zip":
         place = unpack(place, run.folder / "input")
@@ -41,7 +44,7 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse") -> list
         for problem in tree.problems:
             run.fail(problem.path, problem)
         volumes, dicoms = tree.of("volume"), tree.of("dicom")
-    slices, errors = read_headers(dicoms)
+    slices, errors = read_headers(p for p in dicoms if p not in but)
     for error in errors:
         run.fail(error.path, error)
     found = [Found(_stem(p), (p,), lambda p=p: read_volume(p)) for p in volumes]  # type: ignore[misc]
