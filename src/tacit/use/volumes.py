@@ -11,7 +11,7 @@ import numpy as np
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import read_headers
-from tacit.read.folder import read_list, unpack
+from tacit.read.folder import is_mask, read_list, unpack
 from tacit.read.nifti import is_volume, read_volume
 from tacit.read.series import Series, find_series
 from tacit.read.tree import find_files
@@ -29,7 +29,7 @@ class Found:
 
 
 def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse") -> list[Found]:
-    """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true). Raises InputError where there is none."""
+    """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true); below a folder, what lies in folders of masks is none. Raises InputError where there is none."""
     place, kept = Path(source), None
     if place.suffix.lower() == ".zip":
         place = unpack(place, run.folder / "input")
@@ -40,7 +40,7 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse") -> list
         tree = find_files(place)
         for problem in tree.problems:
             run.fail(problem.path, problem)
-        volumes, dicoms = tree.of("volume"), tree.of("dicom")
+        volumes, dicoms = [p for p in tree.of("volume") if not is_mask(p, place)], tree.of("dicom")
     slices, errors = read_headers(dicoms)
     for error in errors:
         run.fail(error.path, error)
