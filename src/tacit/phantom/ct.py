@@ -104,7 +104,9 @@ def without_lesions(patient: Patient) -> Patient:
     return replace(patient, label="normal", lesions=patient.lesions.without())
 
 
-def grid_of(patient: Patient, config: CtConfig | None = None, *, shape: tuple[int, int, int] | None = None, spacing_mm: tuple[float, float, float] | None = None) -> Grid:
+def grid_of(
+    patient: Patient, config: CtConfig | None = None, *, shape: tuple[int, int, int] | None = None, spacing_mm: tuple[float, float, float] | None = None
+) -> Grid:
     """Where the patient is scanned. Without a spacing: the drawn distance of slices and field; without a shape: all of the lungs."""
     c, b, p = config or CtConfig(), patient.body, patient.body.p
     low, high = b.low - 6, b.height + 8
@@ -169,7 +171,9 @@ def teacher_slices(
         yield TeacherSlice(one.hu[0], kind, one.lesion_share, one.lesions[0], one.lungs[0], patient.label, whole.spacing_mm[1:])
 
 
-def draw(rng: np.random.Generator, shape: tuple[int, int], um_per_px: float | None = None, config: CtConfig | None = None, *, stains: NDArray | None = None) -> Drawing:
+def draw(
+    rng: np.random.Generator, shape: tuple[int, int], um_per_px: float | None = None, config: CtConfig | None = None, *, stains: NDArray | None = None
+) -> Drawing:
     """One axial slice in the lung window, with its lesions: what every generator of `tacit.phantom` gives.
 
     shape (h, w) px · um_per_px: spacing, the settings' `voxel_mm` if None · stains are for tissue, and not used here.
@@ -184,7 +188,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, int], um_per_px: float | No
     one = scan(patient, replace(grid, origin_mm=(z, *grid.origin_mm[1:])))
     grey = windowed(one.hu[0])
     planes = np.stack([(one.lesions[0] == k + 1).astype(np.uint8) * 255 for k in range(len(CLASSES))])
-    return Drawing(np.repeat(grey[..., None], 3, 2), one.lesions[0].astype(np.int32), mm * 1000, one.parameters | {"share": one.lesion_share, "z_mm": z}, planes)
+    return Drawing(
+        np.repeat(grey[..., None], 3, 2), one.lesions[0].astype(np.int32), mm * 1000, one.parameters | {"share": one.lesion_share, "z_mm": z}, planes
+    )
 
 
 def windowed(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -195,7 +201,7 @@ def windowed(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 def _slab(patient: Patient, grid: Grid, first: int, hu: NDArray[np.int16], lungs: NDArray[np.uint8], lesions: NDArray[np.uint8]) -> None:
     """Slices from `first` on, written into the three (n, h, w)."""
-    b, p, px, n = patient.body, patient.body.p, grid.px, len(hu)
+    b, p, px, n, beyond = patient.body, patient.body.p, grid.px, len(hu), scanner.beyond_circle(grid)
     tubes = [paint(t, grid, first - 1, n + 2) for t in (patient.vessels, patient.great, gullet(b), patient.airways.wider(AIRWAY_WALL_MM), patient.airways)]
     sharp, lumens = np.empty((2, n + 2, *grid.shape[1:]), np.float32)
     kept: list[tuple[Plane, Plane, NDArray[np.uint8]]] = []
@@ -214,9 +220,9 @@ def _slab(patient: Patient, grid: Grid, first: int, hu: NDArray[np.int16], lungs
         share = cover(depth, px)
         added, lesions[i] = patient.lesions.lay(section(b, grid, grid.z(first + i)), share, lobe, smooth, plain, lumen[i])
         hu[i] += added
-        if p["padded"]:
-            scanner.round_picture(hu[i])
         lungs[i] = np.where(share >= 0.5, np.where(grid.x < b.askew, RIGHT, LEFT), 0)
+        if p["padded"]:
+            hu[i][beyond], lungs[i][beyond], lesions[i][beyond] = scanner.LOWEST, 0, 0
 
 
 def _slice(patient: Patient, grid: Grid, k: int, tubes: tuple[Plane, ...]) -> tuple[Plane, Plane, Plane, NDArray[np.uint8]]:

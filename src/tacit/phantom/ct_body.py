@@ -135,14 +135,16 @@ def outline(s: Section) -> Plane:
     deep = np.hypot(s.x, s.y - middle) * (1 / far - 1)
     if b.breast:
         for side in (-1, 1):
-            lobe = ellipsoid(s.x, s.y, z, (side * 0.58 * b.p["cage_width"], -front + 16, 0.35 * b.height), (b.breast * 1.4, b.breast, b.breast * 1.4), side * 0.35)
+            lobe = ellipsoid(
+                s.x, s.y, z, (side * 0.58 * b.p["cage_width"], -front + 16, 0.35 * b.height), (b.breast * 1.4, b.breast, b.breast * 1.4), side * 0.35
+            )
             deep = -smaller(-deep, -lobe, 24.0)
     return np.asarray(deep, np.float32)
 
 
 def draw_body(s: Section, noise: tuple[SolidNoise, SolidNoise]) -> Plane:
     """HU (h, w) of the slice with everything but lungs, vessels and airways. noise: of about 9 and 30 mm."""
-    b, px = s.b, s.grid.px
+    px = s.grid.px
     hu = np.full(s.x.shape, AIR, np.float32)
     _table(s, hu)
     fine, coarse = noise[0].at(s.grid, s.z), noise[1].at(s.grid, s.z)
@@ -182,7 +184,9 @@ def _wall(s: Section, hu: Plane, skin: Plane, fine: Plane, coarse: Plane) -> Non
     muscle = cover(deep, px) * (1 - 0.6 * np.clip(planes, 0, 1) * step(s.round, 0.05, 0.12))
     lay(hu, muscle, MUSCLE + 4 * fine)
     if b.breast:
-        gland = cover(skin - 9, px) * step(fine, 0.1, 0.9) * (s.y < -b.p["cage_depth"] - 14) * step(np.abs(s.x), 0.2 * b.p["cage_width"], 0.35 * b.p["cage_width"])
+        gland = (
+            cover(skin - 9, px) * step(fine, 0.1, 0.9) * (s.y < -b.p["cage_depth"] - 14) * step(np.abs(s.x), 0.2 * b.p["cage_width"], 0.35 * b.p["cage_width"])
+        )
         lay(hu, gland * float(step(abs(s.z - 0.35 * b.height), 60, 25)), 25.0)
     where = (s.z - 0.42 * b.height) / (0.6 * b.height)
     if 0 < where < 0.95:

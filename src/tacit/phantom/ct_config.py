@@ -36,15 +36,15 @@ class CtConfig(Config):
     """Ranges from which each CT draws its parameters; edit them to teach other scanners, bodies and lesions."""
 
     mixture: Mixture = "covid-cap"  # classes of a series of phantoms: covid-cap (normal, COVID, CAP), binary (normal, lesion) or normal
-    apart: Share = Field(0.2, le=0.45)  # share at each end of every range that only fresh phantoms draw from, 0–.45
+    apart: Annotated[float, Field(ge=0, le=0.45)] = 0.2  # share at each end of every range that only fresh phantoms draw from, 0–.45
     # the grid of a series (`draw_scan` takes any)
     slice_mm: Range = (2.0, 2.5)  # distance of slices, mm
     field_mm: Range = (330.0, 420.0)  # side of the square picture, mm; never less than the chest needs
-    matrix: int = Field(176, ge=32, le=1024)  # rows and columns of a slice, px
+    matrix: Annotated[int, Field(ge=32, le=1024)] = 176  # rows and columns of a slice, px
     # body
-    cage_width: Range = (112.0, 140.0)  # half-width of the rib cage inside, mm
-    cage_depth: Range = (74.0, 96.0)  # half-depth of the rib cage inside, mm
-    lung_height: Range = (140.0, 205.0)  # dome of the diaphragm to apex, mm; little at expiration
+    cage_width: Range = (114.0, 144.0)  # half-width of the rib cage inside, mm
+    cage_depth: Range = (78.0, 102.0)  # half-depth of the rib cage inside, mm
+    lung_height: Range = (155.0, 230.0)  # dome of the diaphragm to apex, mm; little at expiration
     fat: Range = (4.0, 26.0)  # fat under the skin, mm
     muscle: Range = (6.0, 16.0)  # muscle over the ribs at the side, mm
     heart: Range = (0.85, 1.2)  # size against the usual
@@ -58,7 +58,7 @@ class CtConfig(Config):
     grain_hu: Range = (5.0, 24.0)  # SD of parenchyma over about 6 mm, HU
     dependent_hu: Range = (0.0, 420.0)  # band of dependent density under the pleura at the back, HU added where it is most
     dependent_mm: Range = (4.0, 18.0)  # depth of that band, mm
-    collapsed_mm: Range = (0.0, 12.0)  # crescent of collapsed lung at the back and low, which lying still makes, mm
+    collapsed_mm: Range = (0.0, 11.0)  # crescent of collapsed lung at the back and low, which lying still makes, mm
     collapsed_hu: HuRange = (-220.0, 45.0)  # that crescent, HU
     vessels: Range = (0.7, 1.5)  # calibre of the lungs' vessels against the usual
     # lesions

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,9 +55,9 @@ class Grid:
         return np.array([[-w, 0, 0, -x], [0, -h, 0, -y], [0, 0, d, z], [0, 0, 0, 1]], np.float64)
 
 
-def cover(inside_mm: Plane, px: float) -> Plane:
+def cover(inside_mm: NDArray[Any], px: float) -> Plane:
     """The share of each pixel that a shape covers, 0–1, from how deep the pixel's middle lies inside it, mm."""
-    return np.clip(inside_mm / np.float32(px) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip(inside_mm / np.float32(px) + np.float32(0.5), 0, 1), np.float32)
 
 
 def lay(hu: Plane, share: Plane, value: Plane | float) -> None:
@@ -81,7 +82,7 @@ def ellipse(x: Plane, y: Plane, centre: tuple[float, float], radii: tuple[float,
     dx, dy = x - centre[0], y - centre[1]
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     u, v = (cos * dx + sin * dy) / radii[0], (cos * dy - sin * dx) / radii[1]
-    return (1 - np.sqrt(u * u + v * v)) * min(radii)
+    return np.asarray((1 - np.sqrt(u * u + v * v)) * min(radii), np.float32)
 
 
 def ellipsoid(x: Plane, y: Plane, z: float, centre: Point, radii: Point, turn: float = 0.0) -> Plane:
@@ -89,7 +90,7 @@ def ellipsoid(x: Plane, y: Plane, z: float, centre: Point, radii: Point, turn: f
     dx, dy, w = x - centre[0], y - centre[1], (z - centre[2]) / radii[2]
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     u, v = (cos * dx + sin * dy) / radii[0], (cos * dy - sin * dx) / radii[1]
-    return (1 - np.sqrt(u * u + v * v + w * w)) * min(radii)
+    return np.asarray((1 - np.sqrt(u * u + v * v + w * w)) * min(radii), np.float32)
 
 
 def capsule(x: Plane, y: Plane, z: float, start: Point, end: Point, radius: float) -> Plane:

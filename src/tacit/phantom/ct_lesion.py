@@ -20,7 +20,8 @@ from tacit.phantom.ct_tubes import Tubes, paint, tree
 KINDS = ("none", "ground-glass", "consolidation", "crazy-paving")  # a mask's values
 GROUND_GLASS, CONSOLIDATION, CRAZY_PAVING = 1, 2, 3
 LEAST_HU = 130.0  # a lesion is at least so much denser than the lung round it
-SOFT_MM = 7.0  # width of the edge of ground glass
+MOST_HU = -250.0  # but not denser than this, unless it is a consolidation
+SOFT_MM = 5.0  # width of the edge of ground glass
 BRONCHI, BRONCHUS_MM = 16, 0.75  # ends of the open airways in a consolidation, and their radius there
 EDGE = 0.1  # a focus ends where its soft edge has fallen to this
 
@@ -66,10 +67,10 @@ def _sized(foci: tuple[Focus, ...], places: NDArray[np.float32], lobe_of: NDArra
 
 
 def _covid(rng: np.random.Generator, b: Body, places: NDArray[np.float32], wanted: float) -> tuple[Focus, ...]:
-    count = int(rng.integers(4, 10))
+    count = int(rng.integers(4, 9))
     sizes = rng.dirichlet(np.full(count, 2.5)) * wanted
     paved = rng.random() < 0.5
-    weight = (places[:, 3] < 16) * (places[:, 3] > 3) * (1.15 - np.clip(places[:, 0] / b.height, -0.3, 1)) * (0.35 + (places[:, 1] > 0))
+    weight = (places[:, 3] < 18) * (places[:, 3] > 6) * (1.15 - np.clip(places[:, 0] / b.height, -0.3, 1)) * (0.35 + (places[:, 1] > 0))
     weight = np.where(_near_wall(b, places), weight, 0)
     found: list[Focus] = []
     for i in range(count):
@@ -83,8 +84,7 @@ def _covid(rng: np.random.Generator, b: Body, places: NDArray[np.float32], wante
         flat, tall = float(rng.uniform(0.5, 0.85)), float(rng.uniform(0.8, 1.3))
         radius = float(np.cbrt(sizes[i] / (4.19 * flat * tall * 0.72)))  # some of it lies beyond the pleura
         kind = CRAZY_PAVING if paved and rng.random() < 0.5 else GROUND_GLASS
-        hu = b.p["ground_glass_hu"] + float(rng.uniform(-15, 15))
-        found.append(Focus(kind, (x, y, z), (radius, flat * radius, tall * radius), float(np.arctan2(y, x) + np.pi / 2), hu, -1, left))
+        found.append(Focus(kind, (x, y, z), (radius, flat * radius, tall * radius), float(np.arctan2(y, x) + np.pi / 2), b.p["ground_glass_hu"], -1, left))
     return tuple(found)
 
 
@@ -138,7 +138,7 @@ class Lesions:
             mask = (share > EDGE) & (lung >= 0.5)
             if not mask.any():
                 continue
-            target = np.maximum(f.hu + 16 * fine, np.minimum(smooth + LEAST_HU, -480.0))
+            target = np.maximum(f.hu + 18 * fine + 10 * wave, np.minimum(smooth + LEAST_HU, MOST_HU))
             open_air = lumen if bronchi is None else np.maximum(lumen, paint(bronchi, one, 0, 1)[0])
             more = share * (1 - open_air) * np.clip(target - hu, 0, None)
             if cells is not None:

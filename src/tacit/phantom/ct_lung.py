@@ -63,9 +63,9 @@ def parenchyma(s: Section, depth: Plane, oblique: Plane, horizontal: Plane, nois
     p, z = s.b.p, s.z
     grain, patches, coarse = (n.at(s.grid, z) for n in noise)
     back = s.y / p["cage_depth"]  # −1 in front, 1 at the back
-    smooth = p["lung_hu"] + 0.5 * p["gravity_hu"] * back + p["patches_hu"] * (0.7 * patches + 0.5 * coarse)
+    even = p["lung_hu"] + 0.5 * p["gravity_hu"] * back + p["patches_hu"] * (0.7 * patches + 0.5 * coarse)
     band = np.clip(1.15 - s.cage / p["dependent_mm"] + 0.25 * patches, 0, 1) * step(back, 0.25, 0.8) * float(step(z, 0.75 * s.b.height, 0.1 * s.b.height))
-    smooth = np.clip(smooth + p["dependent_hu"] * band, -960, -350).astype(np.float32)
+    smooth: Plane = np.clip(even + p["dependent_hu"] * band, -960, -350).astype(np.float32)
     low = float(step(z, 0.6 * s.b.height, 0.05 * s.b.height)) * np.where(s.x < s.b.askew, *s.b.crescents)
     crescent = cover(np.minimum(p["collapsed_mm"] * (low * step(back, 0.2, 0.75) * (1 + 0.3 * patches) + 0.1 * coarse) - s.cage, depth + 1), s.grid.px)
     lay(smooth, crescent, p["collapsed_hu"] + 12 * grain)

@@ -61,8 +61,8 @@ def stored(hu: Plane) -> NDArray[np.int16]:
     return np.clip(np.rint(hu), LOWEST, HIGHEST).astype(np.int16)
 
 
-def round_picture(hu: NDArray[np.int16]) -> None:
-    """-1024 HU outside the circle that the picture holds, in place."""
-    h, w = hu.shape
+def beyond_circle(grid: Grid) -> NDArray[np.bool_]:
+    """Where a round picture holds nothing, (h, w)."""
+    h, w = grid.shape[1:]
     rows, cols = np.ogrid[:h, :w]
-    hu[(rows - (h - 1) / 2) ** 2 + (cols - (w - 1) / 2) ** 2 > (min(h, w) / 2) ** 2] = LOWEST
+    return np.asarray((rows - (h - 1) / 2) ** 2 + (cols - (w - 1) / 2) ** 2 > (min(h, w) / 2) ** 2)

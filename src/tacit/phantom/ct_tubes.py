@@ -40,8 +40,9 @@ class Tubes:
 
     def plus(self, other: Tubes) -> Tubes:
         """Both together."""
-        pairs = zip((self.start, self.end, self.radius, self.served), (other.start, other.end, other.radius, other.served), strict=True)
-        return Tubes(*(np.concatenate(p) for p in pairs))
+        both = ((self.start, other.start), (self.end, other.end), (self.radius, other.radius))
+        start, end, radius = (np.concatenate(pair) for pair in both)
+        return Tubes(start, end, radius, np.concatenate((self.served, other.served)))
 
     def wider(self, mm: float) -> Tubes:
         """The same rods, `mm` thicker all round."""
@@ -148,7 +149,12 @@ def main_airways(b: Body) -> Tubes:
 def gullet(b: Body) -> Tubes:
     """The oesophagus, closed."""
     h, m = b.height, b.askew
-    return Tubes.of([((m + 6, spine_y(b, h) - 24, h + 40), (m + 4, spine_y(b, 0.4 * h) - 24, 0.4 * h), 7, 7), ((m + 4, spine_y(b, 0.4 * h) - 24, 0.4 * h), (m + 10, spine_y(b, 0) - 34, -40), 7, 8)])
+    return Tubes.of(
+        [
+            ((m + 6, spine_y(b, h) - 24, h + 40), (m + 4, spine_y(b, 0.4 * h) - 24, 0.4 * h), 7, 7),
+            ((m + 4, spine_y(b, 0.4 * h) - 24, 0.4 * h), (m + 10, spine_y(b, 0) - 34, -40), 7, 8),
+        ]
+    )
 
 
 def paint(tubes: Tubes, grid: Grid, first: int, count: int) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ def write_dicom_series(folder: Path, image: Image, *, patient: str, name: str, k
     Raises InputError where it is no such volume or holds values beyond 12 bits.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+    from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
     hu = image.pixels
     if image.axes != "dhw" or image.affine is None or image.spacing_mm is None or hu.dtype.kind not in "iu":
@@ -40,10 +40,10 @@ def write_dicom_series(folder: Path, image: Image, *, patient: str, name: str, k
     row, column = (lps[:3, k] / np.linalg.norm(lps[:3, k]) for k in (0, 1))
     paths = []
     for k, plane in enumerate(hu):
-        instance = uid_of(f"{name} slice {k}")
+        instance = UID(uid_of(f"{name} slice {k}"))
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = CTImageStorage, instance, ExplicitVRLittleEndian
-        one = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+        one = FileDataset(io.BytesIO(), {}, file_meta=meta, preamble=bytes(128))
         one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, instance
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = (uid_of(f"{name} {what}") for what in ("study", "series", "frame"))
         one.PatientID = one.PatientName = patient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from tacit.report.picture import outlined, png, sheet
 from tacit.report.track import Bar
 from tacit.run import as_csv, command_line, open_run, plain
 
-Format = Literal["nifti", "dicom"]
+FORMATS = ("nifti", "dicom")
 SHOWN, TILE = 24, 260  # cases on the sheet; height of a picture on it, px
 
 
@@ -30,8 +30,8 @@ def draw_cts(
     out: str | Path,
     *,
     count: int = 16,
-    format: Format = "nifti",
-    split: Split = "teach",
+    format: str = "nifti",
+    split: str = "teach",
     seed: int = 0,
     overwrite: bool = False,
     config: str | Path | None = None,
@@ -43,7 +43,8 @@ def draw_cts(
     Classes are those of the mixture, equally often, in an order drawn by the seed. split: which part of every range is drawn from
     (`phantom/ct_config.py`). A case depends on the seed and its number alone.
     """
-    if count < 1 or seed < 0 or format not in get_args(Format) or split not in get_args(Split):
+    wanted: Split | None = next((s for s in get_args(Split) if s == split), None)
+    if count < 1 or seed < 0 or format not in FORMATS or wanted is None:
         raise UsageError(
             f"wanted are -n from 1, --seed from 0, --format nifti or dicom, --split teach or fresh; got -n {count}, --seed {seed}, --format {format}, --split {split}"
         )
@@ -55,7 +56,7 @@ def draw_cts(
         with Bar("drawing ct") as bar:
             for index in range(count):
                 label = class_of(index, seed, settings)
-                one = draw_scan(np.random.default_rng([seed, index]), label=label, split=split, config=settings)
+                one = draw_scan(np.random.default_rng([seed, index]), label=label, split=wanted, config=settings)
                 case, patient = f"ct_{index + 1:04d}", f"PHANTOM-{index + 1:04d}"
                 _write(run.folder, case, patient, one, format, f"tacit phantom ct {split} {seed} {index} {settings.model_dump_json()}")
                 classes.append((case, label, patient))
@@ -101,14 +102,14 @@ def tile(one: Scan) -> NDArray[np.uint8]:
     flat = [cv2.resize(windowed(one.hu[k]), size, interpolation=cv2.INTER_CUBIC) for k in (best, other)]
     upright = cv2.resize(windowed(one.hu[::-1, front]), (size[0], max(round(TILE * tall / deep), 1)), interpolation=cv2.INTER_CUBIC)
     rows = np.zeros((TILE, size[0]), np.uint8)
-    upright = upright[:TILE]
-    rows[: len(upright)] = upright
+    top = max((TILE - len(upright)) // 2, 0)
+    rows[top : top + len(upright)] = upright[:TILE]
     grey = [np.repeat(p[..., None], 3, 2) for p in (*flat, rows)]
     mask = cv2.resize(one.lesions[best], size, interpolation=cv2.INTER_NEAREST).astype(np.int32)
     return np.hstack([grey[0], outlined(grey[0], mask, (240, 60, 60), width=1), grey[1], grey[2]])
 
 
-def _write(folder: Path, case: str, patient: str, one: Scan, format: Format, name: str) -> None:
+def _write(folder: Path, case: str, patient: str, one: Scan, format: str, name: str) -> None:
     image = image_of(one)
     if format == "dicom":
         write_dicom_series(folder / "dicom" / case, image, patient=patient, name=name, kernel="SHARP" if one.parameters["sharpen"] > 0.35 else "SOFT")
