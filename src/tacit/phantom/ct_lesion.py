@@ -175,4 +175,4 @@ def _lines(cells: NDArray[np.float64], s: Section, mask: NDArray[np.bool_]) -> N
     where = np.stack([np.full(len(rows), s.z), s.grid.y[rows, 0], s.grid.x[0, cols]], 1)
     near, _ = cKDTree(cells).query(where, k=2)
     wide = max(1.4, 0.9 * s.grid.px)
-    return np.clip(1.3 - (near[:, 1] - near[:, 0]) / (2 * wide), 0, 1).astype(np.float32)
+    return np.clip(1.2 - (near[:, 1] - near[:, 0]) / wide, 0, 1).astype(np.float32)  # twice the distance to the septum
