@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +250,20 @@ def test_the_simplest_scores_do_not_tell_who_has_a_lesion() -> None:
     by_histogram = cross_val_predict(model, x[:, 2:], y, groups=np.arange(40), cv=GroupKFold(5), method="decision_function")
     mean, most = (max(a, 1 - a) for a in (roc_auc_score(y, x[:, 0]), roc_auc_score(y, x[:, 1])))
     assert max(mean, most, roc_auc_score(y, by_histogram)) <= 0.75
+
+
+def test_the_pages_python_runs(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "ct_phantom.md").read_text(), re.S)
+    assert code is not None
+    done = subprocess.run([sys.executable, "-c", code.group(1)], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 4 and "(176, 176)" in done.stdout
+
+
+def test_the_verb_refuses_what_is_not_for_it(tmp_path: Path) -> None:
+    for words in (["phantom", "ct", "--mpp", "2"], ["phantom", "tissue", "--split", "fresh"], ["segment", str(tmp_path), "--phantom", "ct"]):
+        done = subprocess.run([sys.executable, "-m", "tacit", *words, "-o", str(tmp_path / "o")], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and ("no option of tacit phantom" in done.stderr or "--phantom ct: drawn CT series" in done.stderr), done.stderr
+        assert not (tmp_path / "o").exists()
 
 
 def test_wrong_wishes_are_one_line(tmp_path: Path) -> None:
