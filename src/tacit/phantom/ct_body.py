@@ -261,7 +261,7 @@ def _heart(s: Section, hu: Plane, fine: Plane) -> None:
 def spine_shape(s: Section) -> Plane:
     """mm inside the spine and what clothes it: where lungs cannot be."""
     at = spine_y(s.b, s.z)
-    return np.maximum(ellipse(s.x, s.y, (0, at), (19, 16)), np.minimum(24 - np.abs(s.x), s.y - at - 4))
+    return np.maximum(ellipse(s.x, s.y, (0, at), (19, 16)), ellipse(s.x, s.y, (0, at + 36), (27, 36)))
 
 
 def _spine(s: Section, hu: Plane, fine: Plane) -> None:
