@@ -241,7 +241,7 @@ def test_the_simplest_scores_do_not_tell_who_has_a_lesion() -> None:
     labels = ("normal", "COVID", "normal", "CAP")
     rows, sick = [], []
     for i in range(40):
-        one = ct.draw_scan(np.random.default_rng([70, i]), label=labels[i % 4], split="fresh", spacing_mm=(9.0, 4.0, 4.0))
+        one = ct.draw_scan(np.random.default_rng([70, i]), label=labels[i % 4], split="fresh", spacing_mm=(12.0, 5.0, 5.0))
         inside = one.hu[one.lungs > 0]
         rows.append([inside.mean(), inside.max(), *np.histogram(inside, 32, (-1024, 400))[0] / len(inside)])
         sick.append(labels[i % 4] != "normal")
