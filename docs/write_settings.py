@@ -16,6 +16,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.phantom.ct_config import CtConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -76,6 +77,7 @@ def written() -> str:
         ("Separating glands, any method", InstancesConfig(), "instances."),
         ("`tacit lungs`", LungsConfig(), ""),
         ("`tacit pairs`", PairsConfig(), ""),
+        ("`tacit phantom ct`", CtConfig(), ""),
     ):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text

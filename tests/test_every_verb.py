@@ -225,6 +225,7 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",
     "phantom chest -o o -n 1 --height 64 --width 64 --set heart_width=[1.2,1.5]",
+    "phantom ct -o o -n 1 --format dicom --split fresh --seed 3 --set matrix=40 --set slice_mm=[20.0,21.0]",
     f"locate 'bad files' -o o {MARKED} --method template-matching --spacing-mm 0.7 --seed 3 --device auto --threads 2 --config 'my settings.toml' --set patch=0.5",
     f"locate 'bad files' -o o {MARKED} --model made/tables/pretrained",
     f"locate 'bad files' -o o {MARKED} --phantom chest",

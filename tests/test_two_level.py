@@ -16,8 +16,8 @@ from tacit.learn.two_level import TwoLevel, TwoLevelConfig, evenly
 from tacit.parts.weights import load_into, save_tensors
 from tacit.prepare.slice_lung import slice_lungs
 from tacit.prepare.twins import twin
-from tacit.report.classes import area, figures, macro_f1
 from tacit.report.class_figures import roc
+from tacit.report.classes import area, figures, macro_f1
 
 TABLE = TableConfig(c=(1.0,), gamma=(0.1, 1.0), rounds=(20,), depth=(2,), folds=3)
 
@@ -97,7 +97,11 @@ def test_figures_are_scikit_learns() -> None:
     precision, recall, f1, support = precision_recall_fscore_support(labels, p.argmax(1))
     for j, row in enumerate(found["classes"]):
         assert row["support"] == support[j] and row["auc"] == pytest.approx(roc_auc_score(labels == j, p[:, j]), abs=1e-4)
-        assert (row["precision"], row["recall"], row["f1"]) == (pytest.approx(precision[j], abs=1e-4), pytest.approx(recall[j], abs=1e-4), pytest.approx(f1[j], abs=1e-4))
+        assert (row["precision"], row["recall"], row["f1"]) == (
+            pytest.approx(precision[j], abs=1e-4),
+            pytest.approx(recall[j], abs=1e-4),
+            pytest.approx(f1[j], abs=1e-4),
+        )
     assert found["macro_f1"] == pytest.approx(f1.mean(), abs=1e-4) and macro_f1(p, labels) == pytest.approx(f1.mean())
     assert found["patients"] == 30 and found["interval"]["auc"][0] < found["auc"] < found["interval"]["auc"][1]
     x, y = roc(p[:, 0], labels == 0)

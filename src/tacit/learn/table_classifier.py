@@ -2,7 +2,7 @@
 
 SVM: Cortes and Vapnik 1995 with an RBF kernel, one class against the rest, probabilities by Platt 1999 on decision values out of fold (scikit-learn).
 Trees: Chen and Guestrin 2016 (XGBoost). SMOTE with edited nearest neighbours: Batista et al. 2004 (imbalanced-learn), inside the folds only.
-Rows of one group (a patient) never lie on two sides of a fold. What was learnt is plain arrays and XGBoost's own JSON, no pickle.
+Rows of one group (a patient) never lie on two sides of a fold. What was learnt is plain arrays and XGBoost's own JSON.
 """
 
 from __future__ import annotations
