@@ -16,6 +16,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.learn.two_level import TwoLevelConfig
 from tacit.phantom.ct_config import CtConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
@@ -72,6 +73,7 @@ def written() -> str:
         text += f"\n## Series: `{model}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
         ("`tacit segment --labels`", FewLabelsConfig(), ""),
+        ("`tacit classify fit`", TwoLevelConfig(), ""),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),

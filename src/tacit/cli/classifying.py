@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, GapsChoice, Json, Out, Overwrite, Seed, Threads
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED
 
@@ -27,7 +27,6 @@ def fit(
         bool, typer.Option("--no-twins", help="Leave out the same pipeline on rims, backgrounds and lungs alone (a quarter of the time).")
     ] = False,
     seed: Seed = 0,
-    device: Device = "cpu",
     threads: Threads = 1,
     overwrite: Overwrite = False,
     config: ConfigFile = None,
@@ -35,10 +34,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Learn to tell classes; every figure is out of fold, no patient on two sides."""
-    from tacit.use.classify_fit import fit as run
+    from tacit.use.classify_fit import classify_fit as run
 
     result = run(
-        source, out, labels=labels, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, device=device, threads=threads,
+        source, out, labels=labels, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, threads=threads,
         overwrite=overwrite, config=config, set=set,
     )  # fmt: skip
     if as_json:
@@ -63,15 +62,14 @@ def predict(
     source: Annotated[Path, typer.Argument(metavar="NEW", help="New cases, as for fit; no label is needed.")],
     out: Out,
     model: Annotated[Path, typer.Option(help="OUT of tacit classify fit.")],
-    device: Device = "cpu",
     threads: Threads = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Name the class of new cases, with the spread of the members and each slice's evidence."""
-    from tacit.use.classify_predict import predict as run
+    from tacit.use.classify_predict import classify_predict as run
 
-    result = run(source, out, model=model, device=device, threads=threads, overwrite=overwrite)
+    result = run(source, out, model=model, threads=threads, overwrite=overwrite)
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.answers, "failed": result.failed}, indent=1))
         if result.failed:

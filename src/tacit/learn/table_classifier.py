@@ -18,6 +18,7 @@ from torch import nn
 
 from tacit.config import Config, Count, Positive
 from tacit.errors import InputError
+from tacit.prepare.balance import smote_enn
 
 Rows = NDArray[np.float64]
 LEAST = 1e-6  # SD below which a column is constant
@@ -202,14 +203,14 @@ def _balanced(rows: Rows, labels: NDArray[np.int64], how: str, seed: int) -> tup
     """With smote-enn as many rows of each class, drawn between neighbours, without those that their neighbours contradict; else as they are."""
     if how != "smote-enn":
         return rows, labels
-    from imblearn.combine import SMOTEENN
-    from imblearn.over_sampling import SMOTE
-
     least = int(np.bincount(labels).min())
     if least < 2:
         return rows, labels
-    x, y = SMOTEENN(smote=SMOTE(k_neighbors=min(5, least - 1), random_state=seed), random_state=seed).fit_resample(rows, labels)
-    return (x, y) if len(np.unique(y)) == len(np.unique(labels)) else (rows, labels)
+    try:
+        x, y = smote_enn(rows, labels, seed=seed, neighbours=min(5, least - 1))
+    except InputError:  # so mixed that a class would be removed whole
+        return rows, labels
+    return np.asarray(x, np.float64), np.asarray(y, np.int64)
 
 
 def _machines(kernel: Rows, z: Rows, labels: NDArray[np.int64], train: NDArray, test: NDArray, cost: float, gamma: float, balance: str, seed: int) -> Rows:

@@ -47,7 +47,7 @@ class FitResult:
     twins: dict[str, dict[str, Any]]
 
 
-def fit(
+def classify_fit(
     source: str | Path,
     out: str | Path,
     *,
@@ -57,7 +57,6 @@ def fit(
     gaps: str = "refuse",
     twins: bool = True,
     seed: int = 0,
-    device: str = "cpu",
     threads: int = 1,
     overwrite: bool = False,
     config: str | Path | None = None,
@@ -72,10 +71,10 @@ def fit(
     named = read_labels(labels)
     steps_of(steps)
     command = command_line(
-        "classify fit", source, out, fit.__kwdefaults__, labels=labels, unit=unit, steps=steps, gaps=gaps, no_twins=not twins, seed=seed, device=device,
+        "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, unit=unit, steps=steps, gaps=gaps, no_twins=not twins, seed=seed,
         threads=threads, config=config, set=set,
     )  # fmt: skip
-    prepare_device(device, threads)
+    prepare_device("cpu", threads)
     options = {"input": str(source), "labels": str(labels), "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
     network = TwoLevel(build(TwoLevelConfig, {"classes": list(named.classes)}, chosen))
     settings = {"classify": options, **plain(network.config)}
