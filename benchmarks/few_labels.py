@@ -66,10 +66,10 @@ def part(job: str, which: str) -> list[Any]:
     return [Chest(n) for n in folds()["fold1" if which == "train" else "fold2"]] if job == "jsrt" else photographs(job, which)
 
 
-def network(job: str, start: str) -> FewLabels:
+def network(job: str, start: str, seed: int) -> FewLabels:
     """A network with its start, ready to be taught. The seed of torch decides its random weights."""
     name = start.removeprefix("random-") if start != "random" else "local-discrimination"
-    taught, about = load_model(drawn(job) if name == "drawn" else pretrained(job, name), PRETRAINING | STRUCTURES)
+    taught, about = load_model(drawn(job, seed) if name == "drawn" else pretrained(job, name), PRETRAINING | STRUCTURES)
     begun = start_of(taught, about["method"])
     table = {"classes": [CLASS.get(job, "vessel")], "start": "random" if start.startswith("random") else begun.method}
     kind = begun.settings["network"]["kind"]
@@ -90,7 +90,7 @@ def cell(job: str, count: str, start: str, seed: int) -> None:
         return  # it is `all`
     chosen = [train[i] for i in order[: len(train) if count == "all" else int(count)]]
     torch.manual_seed(seed)
-    few = network(job, start)
+    few = network(job, start, seed)
     wall, cpu = time.monotonic(), time.process_time()
     labelled = [Labelled.of(few.seen(i.pixels), (i.mask("lungs" if isinstance(i, Chest) else "manual1"))[None]) for i in chosen]
     few.teach(labelled, Workshop(seed))

@@ -71,12 +71,12 @@ def pretrained(job: str, method: str) -> Path:
     return out
 
 
-def drawn(job: str) -> Path:
-    """The network that drawings and the unlabelled train part have taught, as a run's model folder."""
-    out = WORK / "starts" / f"{job}-drawn"
+def drawn(job: str, seed: int = 0) -> Path:
+    """The network that drawings and the unlabelled train part have taught with the same seed, as a run's model folder."""
+    out = WORK / "starts" / f"{job}-drawn-{seed}"
     if not (out / "model" / "model.json").exists():
         network = ChestTaught() if job == "jsrt" else FundusTaught()
-        taught = CHEST_WORK / "phantom-chest-seed0" / "student-1" if job == "jsrt" else VESSEL_WORK / f"{job}-seed0" / "student-2"
+        taught = CHEST_WORK / f"phantom-chest-seed{seed}" / "student-1" if job == "jsrt" else VESSEL_WORK / f"{job}-seed{seed}" / "student-2"
         if not (taught / "done.safetensors").exists():
             raise SystemExit(f"{taught} is not there; run benchmarks/{'chest.py phantom-chest' if job == 'jsrt' else f'vessels.py {job}'} first")
         load_into(network, taught / "done.safetensors")
@@ -84,7 +84,7 @@ def drawn(job: str) -> Path:
             out / "model",
             "phantom-chest" if job == "jsrt" else "phantom-fundus",
             network,
-            {"images": 124 if job == "jsrt" else len(photographs(job, "train")), "seed": 0},
+            {"images": 124 if job == "jsrt" else len(photographs(job, "train")), "seed": seed},
         )
     return out
 

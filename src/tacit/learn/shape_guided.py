@@ -40,6 +40,7 @@ from tacit.parts.loss import generalised_cross_entropy
 from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.unet import UNet, UNetConfig
 from tacit.prepare.colour import lab_statistics
+from tacit.prepare.field import as_rgb
 from tacit.prepare.local_views import local_views
 from tacit.prepare.seen_frame import Structure, back_from, frame_of, inside_of, shown
 from tacit.prepare.shape_prior import ShapePriorConfig, cut_shape, prepared_shapes, shapes
@@ -49,6 +50,7 @@ Answer = Literal["refined", "clusters", "embedding", "agreement", "either"]
 WON = 0.05  # nats of L_D below which the discriminator has won; a coin's is 1.39
 TOO_SMALL, TOO_LARGE = 0.005, 0.6  # share of the views that a target cluster which has collapsed is below, or above
 PIECES = 200  # of the prior, whose mean share of structure is taken
+IN_USE = 0.002  # share of a picture that a cluster wins, below which it is empty: its r_k is a mean of crumbs, often those of the structure
 ROUND = 31  # px round a pixel of a vessel than which it is darker
 LAST = 50  # steps over which both are watched: a running mean forgets this fast
 
@@ -194,10 +196,13 @@ class ShapeGuided(nn.Module):
         return self.eval()
 
     def answers(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """m_0 and softmax_k(v·r_k / T)[0] of a frame, each (s, s) in 0–1, 0 outside the field."""
+        """m_0 and softmax_k(v·r_k / T)[0] of a frame, over the clusters in use, each (s, s) in 0–1, 0 outside the field."""
         v, m, inside = self._seen(frame)
         r = F.normalize(torch.einsum("khw,dhw->kd", m * inside, v), dim=1)  # r_k of this picture
-        by_embedding = torch.softmax(torch.einsum("kd,dhw->khw", r, v) / self.config.local.region_temperature, dim=0)[0]
+        in_use = F.one_hot(m.argmax(0)[inside], len(m)).float().mean(0) >= IN_USE
+        in_use[0] = True
+        near = torch.einsum("kd,dhw->khw", r, v) / self.config.local.region_temperature
+        by_embedding = torch.softmax(near.masked_fill(~in_use[:, None, None], -torch.inf), dim=0)[0]
         return (m[0] * inside).cpu().numpy(), (by_embedding * inside).cpu().numpy()
 
     def clusters(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -244,7 +249,7 @@ class ShapeGuided(nn.Module):
     def _seen(self, frame: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
         """v (d, s, s), m (k, s, s) and the field (s, s) of a frame."""
         device = next(self.parameters()).device
-        plane = (_rgb(shown(frame, self.config.structure)) / np.float32(255) - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_SD, np.float32)
+        plane = (as_rgb(shown(frame, self.config.structure)) / np.float32(255) - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_SD, np.float32)
         v, m = self.local.eval()(torch.from_numpy(np.ascontiguousarray(plane.transpose(2, 0, 1), np.float32))[None].to(device))
         return v[0], m[0], torch.from_numpy(inside_of(frame, self.config.structure)).to(device)
 
@@ -254,7 +259,7 @@ class ShapeGuided(nn.Module):
     def _batches(self, frames: list[NDArray[np.uint8]], prior: list[NDArray[np.float32]], seed: int) -> Callable[[int], Batch]:
         """Two views of each of a batch of different pictures (as few as there are come again), and pieces of the prior; a pure function of (seed, step)."""
         c, size = self.config, self.config.local.size
-        pictures = [(_rgb(shown(frame, c.structure)), inside_of(frame, c.structure)) for frame in frames]
+        pictures = [(as_rgb(shown(frame, c.structure)), inside_of(frame, c.structure)) for frame in frames]
 
         def batch(step: int) -> Batch:
             rows, chosen = [], np.random.default_rng([seed, 63, step]).permutation(len(pictures))
@@ -342,7 +347,3 @@ def _window(rng: np.random.Generator, picture: NDArray[np.uint8], inside: NDArra
             break
         top, left = rng.integers(0, room + 1, 2)
     return picture[top : top + size, left : left + size]
-
-
-def _rgb(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(plane[..., None], 3, axis=2) if plane.ndim == 2 else plane
