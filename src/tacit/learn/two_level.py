@@ -35,9 +35,9 @@ class TwoLevelConfig(Config):
     members: Annotated[int, Field(ge=2)] = 5  # folds of the patients, one member each
     inner: Annotated[int, Field(ge=2)] = 3  # folds inside a member, for its second level
     slices: Count = 24  # of a series that teach, evenly along it
-    rows: Count = 1500  # slices that teach a member at most, drawn by the seed
+    rows: Count = 800  # slices that teach a member at most, drawn by the seed
     texture: SliceTextureConfig = SliceTextureConfig()
-    first: TableConfig = TableConfig()
+    first: TableConfig = TableConfig(c=(0.1, 1.0, 10.0), gamma=(0.1, 1.0), rounds=(100,), depth=(3,), folds=3)  # taught members × (inner + 1) times
     second: SecondLevelConfig = SecondLevelConfig()
 
 
