@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from write_chest import chest
+from write_ct import drawn_cts
 from write_few_labels import few_labels
 from write_index import index
 from write_landmarks import landmarks
@@ -115,6 +116,7 @@ def written() -> str:
     text += (
         vessels(RESULTS)
         + chest(RESULTS)
+        + extra("ct_phantom.json", drawn_cts)
         + landmarks(RESULTS)
         + few_labels(RESULTS)
         + shape_guided(RESULTS)

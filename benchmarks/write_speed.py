@@ -25,6 +25,8 @@ def speed(results: Path) -> str:
             text += table(title, peer, json.loads(path.read_text()))
     if (results / "slides.json").exists():
         text += slides(json.loads((results / "slides.json").read_text()))
+    if (results / "series_models.json").exists():
+        text += series(json.loads((results / "series_models.json").read_text()))
     return text
 
 
@@ -92,3 +94,11 @@ def slides(found: dict[str, Any]) -> str:
             if isinstance(r, dict) and "ratio_cpu" in r:
                 text += f"| {slide} | {kind} | {r['ratio_cpu']:.2f}× | {r['ratio_cpu_if_decoding_alone']:.2f}× |\n"
     return text
+
+
+def series(found: dict[str, Any]) -> str:
+    """Networks for a CT series; without a peer, as no package has them all."""
+    text = f"\n### Networks for a CT series\n\nOne series of {found['slices']} slices of {found['side_px']}², random weights, one thread; C3D, P3D and ConvLSTM resample it. "
+    text += f"Wanted of `02_COVNet-18`: an answer in {found['wanted_s']:.0f} s. `{found['command']}`\n\n| preset | weights, M | an answer, CPU s | a step of learning, CPU s |\n|---|---|---|---|\n"
+    lines = [f"| {n} | {r['weights_million']:.1f} | {r['answer_cpu_s']:.2f} | {r.get('step_cpu_s', '')} |" for n, r in found["rows"].items()]
+    return text + "\n".join(lines) + "\n"

@@ -13,8 +13,11 @@ from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.locators import LOCATORS
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.learn.two_level import TwoLevelConfig
+from tacit.phantom.ct_config import CtConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -66,13 +69,17 @@ def written() -> str:
     for method, kind in LOCATORS.items():
         if hasattr(kind, "Config"):
             text += f"\n## `tacit locate --method {method}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
+    for model, kind in MODELS.items():
+        text += f"\n## Series: `{model}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
         ("`tacit segment --labels`", FewLabelsConfig(), ""),
+        ("`tacit classify fit`", TwoLevelConfig(), ""),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),
         ("`tacit lungs`", LungsConfig(), ""),
         ("`tacit pairs`", PairsConfig(), ""),
+        ("`tacit phantom ct`", CtConfig(), ""),
     ):
         text += f"\n## {heading}\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(config, prefix)) + "\n"
     return text

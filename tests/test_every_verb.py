@@ -30,6 +30,7 @@ from tacit.learn.lung_unet import LungUnet
 from tacit.learn.pair_decision import Decision
 from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
+from tacit.learn.two_level import TwoLevel, TwoLevelConfig
 from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
 from tacit.read.nifti import write_nifti
@@ -108,6 +109,11 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "config": "made/tables/mine.toml"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"model": "made/tables/pretrained"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
+    (tacit.classify_fit, IN, {"labels": "classes.csv"}),
+    (tacit.classify_fit, SIDE, {"labels": "made/tables/classes.csv"}),
+    (tacit.classify_fit, SIDE, {"labels": "classes.csv", "config": "made/tables/mine.toml"}),
+    (tacit.classify_predict, IN, {"model": "classifier"}),
+    (tacit.classify_predict, SIDE, {"model": "made/tables/classifier"}),
     (tacit.locate, IN, {"template": f"{SIDE}/images/tissue_0000.png", "points": "points.csv"}),
     (tacit.locate, SIDE, {"template": f"{IN}/tissue_0000.png", "points": "points.csv"}),
     (tacit.locate, SIDE, {"template": f"{SIDE}/images/tissue_0000.png", "points": "made/tables/points.csv"}),
@@ -134,6 +140,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(tables / "lungs", "lung-unet", LungUnet(), {"images": 1}, "drawn")
     small = build(LocalDiscrimination.Config, {"network": {"width": 4}, "dimensions": 4})
     save_model(tables / "patches" / "model", "local-discrimination", LocalDiscrimination(small), {"images": 1}, "drawn")
+    for folder in (tables / "classifier", place / "classifier"):
+        save_model(
+            folder, "two-level", TwoLevel(TwoLevelConfig(members=2)), {"images": 2, "unit": "picture", "steps": None, "gaps": "refuse"}, "nothing learnt"
+        )
+    for list_ in (tables / "classes.csv", place / "classes.csv"):
+        list_.write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
     (tables / "shapes").mkdir()
     cv2.imwrite(str(tables / "shapes" / "a.png"), 255 * np.eye(90, dtype=np.uint8))
     (tables / "mine.toml").write_text("")
@@ -223,8 +235,11 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "map large -o o --color path --umap --seed 3 --threads 2",
     f"pairs 'bad pairs.csv' -o o --encoder timm:resnet10t --weights made/tables/encoder.safetensors --calibrate 'bad labelled.csv' --metric raw --root 'bad files' {LEARNING} --set folds=7",
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
+    "classify fit 'bad files' -o o --labels classes.csv --unit picture --steps size=32:32 --gaps tolerate --no-twins --seed 3 --threads 2 --config 'my settings.toml' --set members=2",
+    "classify predict 'bad files' -o o --model classifier --threads 2",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",
     "phantom chest -o o -n 1 --height 64 --width 64 --set heart_width=[1.2,1.5]",
+    "phantom ct -o o -n 1 --format dicom --split fresh --seed 3 --set matrix=40 --set slice_mm=[20.0,21.0]",
     f"locate 'bad files' -o o {MARKED} --method template-matching --spacing-mm 0.7 --seed 3 --device auto --threads 2 --config 'my settings.toml' --set patch=0.5",
     f"locate 'bad files' -o o {MARKED} --model made/tables/pretrained",
     f"locate 'bad files' -o o {MARKED} --phantom chest",
@@ -277,7 +292,21 @@ def bad(place: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 def options(words: list[str]) -> dict[str, Any]:
     """What the command line makes of a command without its first word."""
-    return dict(get_command(app).commands[words[0]].make_context(words[0], words[1:]).params)
+    verb = verb_of(words)
+    return dict(command_of(verb).make_context(verb[-1], words[len(verb) :]).params)
+
+
+def verb_of(words: list[str]) -> list[str]:
+    """The verb that a command begins with: one word, or two where it is a group."""
+    return words[: 2 if hasattr(get_command(app).commands[words[0]], "commands") else 1]
+
+
+def command_of(verb: list[str]) -> Any:
+    """What the command line has for a verb."""
+    found: Any = get_command(app)
+    for word in verb:
+        found = found.commands[word]
+    return found
 
 
 def recorded(words: list[str], out: str) -> list[str]:
@@ -302,10 +331,11 @@ def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_p
 
 
 def test_every_option_was_among_the_commands_typed() -> None:
-    group = get_command(app).commands
-    for verb in {c.split()[0] for c in COMMANDS}:
-        typed = {name for c in COMMANDS if c.split()[0] == verb for name, value in options(shlex.split(c)).items() if value != default(group[verb], name)}
-        assert typed | FREE >= {p.name for p in group[verb].params}, verb
+    for verb in {tuple(verb_of(c.split())) for c in COMMANDS}:
+        command = command_of(list(verb))
+        of_it = [shlex.split(c) for c in COMMANDS if tuple(verb_of(c.split())) == verb]
+        typed = {name for words in of_it for name, value in options(words).items() if value != default(command, name)}
+        assert typed | FREE >= {p.name for p in command.params}, verb
 
 
 def default(verb: Any, name: str) -> Any:

@@ -19,8 +19,10 @@ from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
 from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.learn.two_level import TwoLevelConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -80,7 +82,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
+    kept = "Cases Image TacitError __version__ audit classify_fit classify_predict compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -150,7 +152,9 @@ def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> No
 
 def commands() -> dict[str, list[str]]:
     group = get_command(app)
-    return {name: [o for p in c.params for o in p.opts if o.startswith("--")] for name, c in group.commands.items()}
+    alone = {name: c for name, c in group.commands.items() if not hasattr(c, "commands")}
+    parted = {f"{name} {part}": c for name, g in group.commands.items() for part, c in getattr(g, "commands", {}).items()}
+    return {name: [o for p in c.params for o in p.opts if o.startswith("--")] for name, c in (alone | parted).items()}
 
 
 def docs() -> str:
@@ -180,8 +184,8 @@ def test_every_setting_is_documented() -> None:
     missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
-    missing += [f for kind in (LungsConfig, PairsConfig, FewLabelsConfig) for f in fields(kind) if f"`{f}`" not in text]
-    missing += [f"{m}: {f}" for m, kind in PRETRAINING.items() for f in fields(kind.Config) if f"`{f}`" not in text]
+    missing += [f for kind in (LungsConfig, PairsConfig, FewLabelsConfig, TwoLevelConfig) for f in fields(kind) if f"`{f}`" not in text]
+    missing += [f"{m}: {f}" for m, kind in (PRETRAINING | MODELS).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 
 

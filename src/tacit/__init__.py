@@ -10,6 +10,7 @@
     tacit.index_images("folder", "index")                   # what `tacit query` asks
     tacit.query("index", ["a.png"]).answers                 # the ten most alike
     tacit.locate("folder", "found", template="a.png", points="points.csv")  # the same points on every picture
+    tacit.classify_fit("ct", "taught", labels="labels.csv") # classes of series or pictures, from few labels
     tacit.lungs("ct", out="lungs")                          # masks and litres
 
 Research use only, not a medical device.
@@ -27,6 +28,8 @@ _WHERE = {
     "Image": "tacit.image",
     "TacitError": "tacit.errors",
     "audit": "tacit.use.audit",
+    "classify_fit": "tacit.use.classify_fit",
+    "classify_predict": "tacit.use.classify_predict",
     "compare": "tacit.use.compare",
     "decide_pairs": "tacit.use.pairs",
     "draw": "tacit.phantom.tissue",

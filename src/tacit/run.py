@@ -242,7 +242,7 @@ def command_line(verb: str, source: str | Path, out: str | Path, defaults: dict[
     >>> command_line("phantom", "tissue", "out", n=4, set=["nuclei.size=2", "stroma=0"])
     'tacit phantom tissue -o out -n 4 --set nuclei.size=2 --set stroma=0'
     """
-    words = ["tacit", verb, str(source), "-o", str(out)]
+    words = ["tacit", *verb.split(), str(source), "-o", str(out)]
     for name, given in options.items():
         flag = f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
         if given is None or given is False or name in SECRET or (name in (defaults or {}) and given == (defaults or {})[name]):

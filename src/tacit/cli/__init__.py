@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from tacit.cli.classifying import classify
 from tacit.cli.deciding import pairs
 from tacit.cli.learning import lungs, pretrain, segment
 from tacit.cli.locating import locate
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(classify, name="classify")
 
 
 def _print_version(asked: bool) -> None:

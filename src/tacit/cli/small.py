@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tacit.cli.options import Assignments, ConfigFile, Json, Out, Overwrite, Seed
 from tacit.cli.printing import print_table
+from tacit.errors import UsageError
 
 
 def phantom(
-    name: Annotated[str, typer.Argument(help="tissue, fundus, chest, or your own .py file.")],
+    name: Annotated[str, typer.Argument(help="tissue, fundus, chest, ct, or your own .py file.")],
     out: Out,
     count: Annotated[int, typer.Option("-n", help="Pictures to draw.")] = 16,
-    mpp: Annotated[float, typer.Option(help="Micrometres per pixel to draw at.")] = 1.0,
-    height: Annotated[int, typer.Option(help="px")] = 400,
-    width: Annotated[int, typer.Option(help="px")] = 560,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel to draw at; 1 if not given. Not for ct.")] = None,
+    height: Annotated[int | None, typer.Option(help="px; 400 if not given. Not for ct.")] = None,
+    width: Annotated[int | None, typer.Option(help="px; 560 if not given. Not for ct.")] = None,
+    file_format: Annotated[str | None, typer.Option("--format", help="ct: nifti (if not given) or dicom.")] = None,
+    split: Annotated[str | None, typer.Option(help="ct: teach (if not given), or fresh: parameters that teach never draws.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
     """Draw pictures with exact truth: images, masks, their parameters, and one sheet to look at."""
+    common: dict[str, Any] = {"count": count, "seed": seed, "overwrite": overwrite, "config": config, "set": set}
+    if name == "ct":
+        from tacit.use.draw_ct import draw_cts
+
+        _refuse(name, {"--mpp": mpp, "--height": height, "--width": width}, "its grid is a setting: --set matrix=176, field_mm, slice_mm")
+        print(f"sheet: {draw_cts(out, format=file_format or 'nifti', split=split or 'teach', **common)}")
+        print(f"next: tacit lungs {out} -o OUT")
+        return
     from tacit.use.draw import draw_sheet
 
-    sheet = draw_sheet(name, out, count=count, mpp=mpp, shape=(height, width), seed=seed, overwrite=overwrite, config=config, set=set)
-    print(f"sheet: {sheet}")
-    drawn = f"--mpp {mpp}" if name == "tissue" else f"--phantom {name}"
+    _refuse(name, {"--format": file_format, "--split": split}, "they are for ct")
+    shape = (400 if height is None else height, 560 if width is None else width)
+    print(f"sheet: {draw_sheet(name, out, mpp=1.0 if mpp is None else mpp, shape=shape, **common)}")
+    drawn = f"--mpp {1.0 if mpp is None else mpp}" if name == "tissue" else f"--phantom {name}"
     print(f"next: tacit segment {out / 'images'} -o OUT {drawn}")
+
+
+def _refuse(name: str, given: dict[str, object], instead: str) -> None:
+    wrong = [option for option, value in given.items() if value is not None]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)}: no option of tacit phantom {name}; {instead}")
 
 
 def info(

@@ -1,8 +1,7 @@
 """Texture as an encoder without a network: local binary patterns, standardised colour, and k-means patches by option.
 
 Local binary patterns: Ojala, Pietikäinen and Mäenpää 2002 (uniform, rotation invariant). Colour: three moments of Lab after it was
-standardised by the picture's own tissue. Patches: Coates, Lee and Ng 2011, "An analysis of single-layer networks in unsupervised
-feature learning" (whitened patches, soft "triangle" assignment); off by default, as they brought nothing on glands of other patients (LOG.md).
+standardised by the picture's own tissue. Patches: learn/patch_words.py; off by default, as they brought nothing on glands of other patients (LOG.md).
 No label and no outside weights; seconds on one core.
 """
 
@@ -18,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive
-from tacit.parts.cluster import k_means
+from tacit.learn.patch_words import random_patches, soft_words, words_of
 from tacit.prepare.colour import standardised
 
 RADII = (1.0, 2.0, 3.0)  # px, of the binary patterns
@@ -85,24 +84,16 @@ class Texture(nn.Module):
     def _fit_words(self, pictures: list[NDArray[np.uint8]], seed: int) -> None:
         c, rng = self.config, np.random.default_rng([seed, 40])
         each = max(c.samples // max(len(pictures), 1), 1)
-        patches = np.concatenate([_patches(np.asarray(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY)), c.patch, rng, each) for p in pictures])
-        normed = _normed(patches)
-        mean = normed.mean(0)
-        values, vectors = np.linalg.eigh(np.cov((normed - mean).T))
-        whitener = vectors @ np.diag(1 / np.sqrt(values + c.whitening)) @ vectors.T
-        centres = k_means(((normed - mean) @ whitener).astype(np.float32), min(c.words, len(normed)), seed)
-        self.patch_mean.copy_(torch.from_numpy(mean.astype(np.float32)))
-        self.whitener.copy_(torch.from_numpy(whitener.astype(np.float32)))
+        patches = np.concatenate([random_patches(np.asarray(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY)), c.patch, rng, each) for p in pictures])
+        mean, whitener, centres = words_of(patches, c.words, c.whitening, seed)
+        self.patch_mean.copy_(torch.from_numpy(mean))
+        self.whitener.copy_(torch.from_numpy(whitener))
         self.centres[: len(centres)] = torch.from_numpy(centres)
 
     def _words(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Mean soft assignment of every second patch to the words (f(z) = max(0, mean distance − distance), section 3.2.1)."""
-        c = self.config
-        windows = np.lib.stride_tricks.sliding_window_view(grey, (c.patch, c.patch))[::2, ::2].reshape(-1, c.patch * c.patch)
-        z = (_normed(windows.astype(np.float32)) - self.patch_mean.numpy()) @ self.whitener.numpy()
-        centres = self.centres.numpy()
-        d = np.sqrt(np.maximum((z**2).sum(1)[:, None] - 2 * z @ centres.T + (centres**2).sum(1), 0))
-        return np.maximum(d.mean(1, keepdims=True) - d, 0).mean(0)
+        """Mean soft assignment of every second patch to the words."""
+        found = soft_words(grey, self.config.patch, self.patch_mean.numpy(), self.whitener.numpy(), self.centres.numpy())
+        return np.asarray(found.reshape(-1, found.shape[-1]).mean(0), np.float32)
 
 
 def binary_patterns(grey: NDArray[np.uint8], points: int = 8) -> NDArray[np.float32]:
@@ -121,15 +112,3 @@ def colour_moments(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     lab = standardised(picture).reshape(3, -1)
     mean = lab.mean(1, keepdims=True)
     return np.concatenate([mean[:, 0], lab.std(1), ((lab - mean) ** 3).mean(1)]).astype(np.float32)
-
-
-def _patches(grey: NDArray[np.uint8], side: int, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    windows = np.lib.stride_tricks.sliding_window_view(grey, (side, side))
-    rows, cols = rng.integers(0, windows.shape[0], count), rng.integers(0, windows.shape[1], count)
-    return windows[rows, cols].reshape(count, -1).astype(np.float32)
-
-
-def _normed(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each patch less its mean, over its SD (10 grey levels are added so that flat ones stay small)."""
-    centred = patches - patches.mean(1, keepdims=True)
-    return centred / np.sqrt(patches.var(1, keepdims=True) + 10.0)

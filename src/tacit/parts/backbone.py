@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,26 +22,11 @@ class BackboneConfig(Config):
 
 
 class Backbone(nn.Module):
-    """x (b, 3, h, w), normalised as ImageNet is → features (b, f), the mean over places. `width` is f."""
+    """x (b, channels_in, h, w), normalised as ImageNet is → features (b, f), the mean over places. `width` is f."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: BackboneConfig, channels_in: int = 3) -> None:
         super().__init__()
-        declare_torchvision_operators()
-        import timm
-
-        name, hub = config.name, (config.weights or "").startswith("hub:")
-        wanted = (config.weights or "").removeprefix("hub:") if hub else ""
-        if not timm.is_model(name.split(".")[0]):
-            near = difflib.get_close_matches(name, timm.list_models(), 1)
-            raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
-        try:
-            self.net = timm.create_model(wanted or name, pretrained=hub, num_classes=0, global_pool="avg")
-        except (RuntimeError, OSError, ValueError) as error:
-            raise MissingError(f"--weights {config.weights}: they could not be fetched ({str(error).splitlines()[0]}); give a FILE.safetensors") from error
-        if config.group_norm:
-            to_group_norm(self.net)
-        if config.weights and not hub:
-            _fill(self.net, Path(config.weights))
+        self.net = timm_network(config, channels_in)
         self.width: int = int(self.net.num_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,12 +54,47 @@ class Backbone(nn.Module):
             )
 
 
-def _fill(net: nn.Module, path: Path) -> None:
+def timm_network(config: BackboneConfig, channels_in: int = 3) -> Any:
+    """A timm network without its classifier, filled with weights where the settings name some; those for colours are summed for one channel.
+
+    Raises ConfigError for an unknown name, MissingError for weights that are not there.
+    """
+    declare_torchvision_operators()
+    import timm
+
+    check_known(config.name)
+    name, hub = config.name, (config.weights or "").startswith("hub:")
+    wanted = (config.weights or "").removeprefix("hub:") if hub else ""
+    try:
+        net = timm.create_model(wanted or name, pretrained=hub, num_classes=0, global_pool="avg", in_chans=channels_in)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise MissingError(f"--weights {config.weights}: they could not be fetched ({str(error).splitlines()[0]}); give a FILE.safetensors") from error
+    if config.group_norm:
+        to_group_norm(net)
+    if config.weights and not hub:
+        _fill(net, Path(config.weights))
+    return net
+
+
+def check_known(name: str) -> None:
+    """Raises ConfigError, naming the nearest, for a network that timm does not know."""
+    declare_torchvision_operators()
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), 1)
+        raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _fill(net: Any, path: Path) -> None:
     """Weights of a file into the network; a classifier's last layer in the file is passed by. Raises MissingError, ConfigError or ReadError."""
     if not path.is_file():
         raise MissingError(f"--weights {path}: there is no such file")
     tensors, _ = load_tensors(path)
     own = net.state_dict()
+    first = f"{net.pretrained_cfg.get('first_conv')}.weight"
+    if first in own and own[first].shape[1] == 1 and first in tensors:
+        tensors[first] = tensors[first].sum(1, keepdim=True)  # a grey picture in three equal channels gives the same
     shared = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     if len(shared) < len(own):
         missing = next(k for k in own if k not in shared)

@@ -6,6 +6,8 @@ processor. Means and variances are joined as by Chan, Golub and LeVeque 1983, so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +25,37 @@ def share_batch_norm(module: nn.Module) -> None:
             share_batch_norm(child)
 
 
+@contextmanager
+def own_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, every batch norm in `module` normalises by the batch before it, of this process alone where it is not training, and remembers nothing."""
+    norms = [m for m in module.modules() if isinstance(m, (nn.modules.batchnorm._BatchNorm, SharedBatchNorm))]
+    before = [(m.training, m.track_running_stats) for m in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+        norm.training = norm.training or not isinstance(norm, SharedBatchNorm)
+    try:
+        yield
+    finally:
+        for norm, (training, tracks) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracks
+
+
+@contextmanager
+def held_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norms in training normalise as they do, and what they remember stays: for a batch that is seen a second time."""
+    norms = [m for m in module.modules() if isinstance(m, (nn.modules.batchnorm._BatchNorm, SharedBatchNorm))]
+    before = [(m.momentum, m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None) for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, seen) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None and seen is not None:
+                norm.num_batches_tracked.copy_(seen)
+
+
 class SharedBatchNorm(nn.Module):
     """x (b, c, …) → the same shape. Takes the place of a batch norm, timm's fused ones with their activation included."""
 
@@ -34,7 +67,7 @@ class SharedBatchNorm(nn.Module):
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum = norm.eps, norm.momentum
+        self.eps, self.momentum, self.track_running_stats = norm.eps, norm.momentum, True
         self.register_parameter("weight", norm.weight)
         self.register_parameter("bias", norm.bias)
         for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -43,11 +76,13 @@ class SharedBatchNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training and self.running_mean is not None:
+        if not self.training and not self.track_running_stats:
+            y = nn.functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        elif not self.training and self.running_mean is not None:
             y = nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         else:
             mean, var, count = _statistics(x)
-            if self.training:
+            if self.training and self.track_running_stats:
                 self._follow(mean, var, count)
             y = _Normalised.apply(x, self.weight, self.bias, mean, torch.rsqrt(var + self.eps), count)
         return self.act(self.drop(y))

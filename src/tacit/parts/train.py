@@ -137,7 +137,9 @@ class Steps:
         self.fabric = _fabric(config, device)
         if size() > 1:
             share_batch_norm(module)
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for weight in module.parameters():
+            if weight.ndim == 4:  # not those of volumes, which torch would refuse
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.wrapped, self.optimizer = self.fabric.setup(module, _optimizer(module, config))
         self.wrapped.mark_forward_method("loss")
 

@@ -43,6 +43,10 @@ def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
 def load_into(module: torch.nn.Module, path: Path) -> dict[str, Any]:
     """Fills `module` from `path`, every name, shape and value checked. Returns the note."""
     tensors, note = load_tensors(path)
+    for prefix, part in module.named_modules():  # what has the sizes of what it learnt
+        if hasattr(part, "make_room"):
+            inner = f"{prefix}." if prefix else ""
+            part.make_room({name.removeprefix(inner): tuple(t.shape) for name, t in tensors.items() if name.startswith(inner)})
     own = module.state_dict()
     missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     unlike = [n for n in own if n in tensors and own[n].shape != tensors[n].shape]

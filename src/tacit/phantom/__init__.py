@@ -11,7 +11,7 @@ from types import ModuleType
 from tacit.errors import MissingError, UsageError
 from tacit.phantom.drawing import Drawing
 
-NAMES = ("tissue", "fundus", "chest")
+NAMES = ("tissue", "fundus", "chest", "ct")
 Draw = Callable[..., Drawing]
 
 

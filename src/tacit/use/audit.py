@@ -150,7 +150,7 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
         for path, kind in tree.files:
             if kind == "picture" and not is_mask(path, labels.place):
                 folders[path.parent].append(path)
-            elif kind == "picture":
+            elif kind in ("picture", "volume") and is_mask(path, labels.place):
                 took([Item(path, "mask", keep=False, reason="an annotation, not an image")], None, 1)
             elif kind in ("table", "other", "zip", "empty"):
                 words = {"table": "a table or text", "zip": "a zip inside the folder: unpack it", "empty": "an empty file (0 bytes)"}.get(
@@ -161,7 +161,7 @@ def _look(tree: Tree, run: Run, labels: _Labels, classes: ClassImages) -> tuple[
                     run.fail(path, ReadError(path, "the file is empty (0 bytes)"))
         for files in folders.values():
             took(*look_at_pictures(files, see, run.fail), len(files))
-        for path in tree.of("volume"):
+        for path in (p for p in tree.of("volume") if not is_mask(p, labels.place)):
             took(*look_at_volume(path, see, run.fail), 1)
         for path in tree.of("slide"):
             took([look_at_slide(path, run.fail)], None, 1)
@@ -192,7 +192,7 @@ class _Labels:
 
     def of_file(self, path: Path) -> str:
         """The class of a file, "" where unknown."""
-        for key in (path.name, path.stem, path.parent.name):
+        for key in (path.name, path.stem, path.stem.removesuffix(".nii"), path.parent.name):
             if key in self.table:
                 return self.table[key]
         if path.stem in self.grades:

@@ -53,6 +53,8 @@ def chosen_task(
         found = few_labels.find_labels(labels, source)
         few, start = few_labels.few_network(found, model, classes, chosen)
         return Task(few, few_labels.NAME, False, tuple(chosen_classes(few, classes)), classes or "gland", found, start)
+    if phantom == "ct":
+        raise UsageError("--phantom ct: drawn CT series teach no way to segment pictures; draw them with tacit phantom ct, find lungs with tacit lungs")
     network, kind = _network(method, model, budget, phantom, chosen, shape_prior)
     if kind in STRUCTURES or kind in few_labels.TAUGHT:
         learns = model is None or shape_prior is not None

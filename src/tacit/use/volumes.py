@@ -11,7 +11,7 @@ import numpy as np
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import read_headers
-from tacit.read.folder import read_list, unpack
+from tacit.read.folder import is_mask, read_list, unpack
 from tacit.read.nifti import is_volume, read_volume
 from tacit.read.series import Series, find_series
 from tacit.read.tree import find_files
@@ -31,7 +31,7 @@ class Found:
 def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: frozenset[Path] = frozenset()) -> list[Found]:
     """Every volume of a file, folder, zip, or manifest of an audit (rows with keep=true). Raises InputError where there is none.
 
-    but: files that are read as pictures already.
+    Below a folder, what lies in folders of masks is none. but: files that are read as pictures already.
     """
     place, kept = Path(source), None
     if place.suffix.lower() == ".zip":
@@ -43,7 +43,7 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: fr
         tree = find_files(place)
         for problem in tree.problems:
             run.fail(problem.path, problem)
-        volumes, dicoms = tree.of("volume"), tree.of("dicom")
+        volumes, dicoms = [p for p in tree.of("volume") if not is_mask(p, place)], tree.of("dicom")
     slices, errors = read_headers(p for p in dicoms if p not in but)
     for error in errors:
         run.fail(error.path, error)

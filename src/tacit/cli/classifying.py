@@ -1,0 +1,86 @@
+"""The verb that learns and names classes: classify fit, classify predict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tacit.cli.options import Assignments, ConfigFile, GapsChoice, Json, Out, Overwrite, Seed, Threads
+from tacit.cli.printing import close
+from tacit.errors import SOME_FAILED
+
+classify = typer.Typer(help="Learn the classes of CT series or pictures from few labels (fit), and name those of new ones (predict).", rich_markup_mode=None)
+
+
+@classify.command()
+def fit(
+    source: Annotated[Path, typer.Argument(metavar="SERIES", help="DICOM trees, volume files, folders of slices, pictures, or an audit's manifest.")],
+    out: Out,
+    labels: Annotated[Path, typer.Option(help="CSV case,class[,patient].")],
+    unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
+    steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,
+    gaps: GapsChoice = "refuse",
+    no_twins: Annotated[
+        bool, typer.Option("--no-twins", help="Leave out the same pipeline on rims, backgrounds and lungs alone (a quarter of the time).")
+    ] = False,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+    config: ConfigFile = None,
+    set: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Learn to tell classes; every figure is out of fold, no patient on two sides."""
+    from tacit.use.classify_fit import classify_fit as run
+
+    result = run(
+        source, out, labels=labels, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, threads=threads,
+        overwrite=overwrite, config=config, set=set,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))
+        if result.failed:
+            raise typer.Exit(SOME_FAILED)
+        return
+    found = result.figures
+    print(f"{found['cases']} cases of {found['patients']} patients, out of fold, 95% interval over patients:")
+    for name in ("auc", "accuracy", "macro_f1"):
+        print(f"  {name:<10} {found[name]:.3f}   [{found['interval'][name][0]:.3f}, {found['interval'][name][1]:.3f}]")
+    print(f"  {'class':<14} {'precision':>9} {'recall':>7} {'F1':>7} {'support':>8}")
+    for row in found["classes"]:
+        print(f"  {row['class']:<14} {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>7.3f} {row['support']:>8}")
+    for kind, values in result.twins.items():
+        print(f"  {kind:<16} {_twin(values)}")
+    close(out, result.failed, f"tacit classify predict NEW -o OUT2 --model {out}")
+
+
+@classify.command()
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="NEW", help="New cases, as for fit; no label is needed.")],
+    out: Out,
+    model: Annotated[Path, typer.Option(help="OUT of tacit classify fit.")],
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Name the class of new cases, with the spread of the members and each slice's evidence."""
+    from tacit.use.classify_predict import classify_predict as run
+
+    result = run(source, out, model=model, threads=threads, overwrite=overwrite)
+    if as_json:
+        print(json.dumps({"out": str(out), "cases": result.answers, "failed": result.failed}, indent=1))
+        if result.failed:
+            raise typer.Exit(SOME_FAILED)
+        return
+    print(f"{result.cases} cases classified, {result.failed} failed; answers: {out / 'tables' / 'cases.csv'}")
+    close(out, result.failed, f"open {out / 'report.html'}")
+
+
+def _twin(values: dict[str, Any]) -> str:
+    if "why" in values:
+        return f"not taught: {values['why']}"
+    low, high = values["interval"]["auc"]
+    return f"auc {values['auc']:.3f} [{low:.3f}, {high:.3f}], {values['cases']} cases"

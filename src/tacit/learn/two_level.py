@@ -1,0 +1,145 @@
+"""Cases → classes by two levels: a classifier of slices, then one of what it says along a series; several members that each left patients out.
+
+A member is taught without one fold of the patients: its slice classifier (learn/block_vote.py) on their slices, each with its case's class; its
+second level (learn/second_level.py) on slice probabilities that are out of fold inside the member's own part. The member's fold is then scored by a
+pipeline that knew nothing of it. The answer to a new case is the mean of the members, warmed (learn/temperature.py); their spread is its interval.
+Single pictures have no second level. He et al. 2020 (Self-Trans) and the slides vote over epochs; voting over folds is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from tacit.config import Config, Count
+from tacit.errors import InputError
+from tacit.learn.block_vote import BlockVote
+from tacit.learn.second_level import SecondLevel, SecondLevelConfig
+from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
+from tacit.learn.table_classifier import TableConfig, grouped_folds
+from tacit.learn.temperature import fit_temperature, warmed
+
+Rows = NDArray[np.float64]
+Blocks = dict[str, Rows]  # of one case: block → (slices, d)
+
+
+class TwoLevelConfig(Config):
+    classes: tuple[str, ...] = ("no", "yes")  # their names, sorted; given by --labels
+    unit: Literal["picture", "series"] = "picture"  # what a case is
+    members: Annotated[int, Field(ge=2)] = 5  # folds of the patients, one member each
+    inner: Annotated[int, Field(ge=2)] = 3  # folds inside a member, for its second level
+    slices: Count = 24  # of a series that teach, evenly along it
+    rows: Count = 800  # slices that teach a member at most, drawn by the seed
+    texture: SliceTextureConfig = SliceTextureConfig()
+    first: TableConfig = TableConfig(c=(0.1, 1.0, 10.0), gamma=(0.1, 1.0), rounds=(100,), depth=(3,), folds=3)  # taught members × (inner + 1) times
+    second: SecondLevelConfig = SecondLevelConfig()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """p (n, k), the lowest and highest member's (n, k), and the slices' (s, k) of each case."""
+
+    p: Rows
+    low: Rows
+    high: Rows
+    slices: list[Rows]
+
+
+class Member(nn.Module):
+    """A slice classifier, and for series a second level."""
+
+    def __init__(self, config: TwoLevelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.first = BlockVote(SliceTexture.BLOCKS, config.first)
+        self.second = SecondLevel(config.second) if config.unit == "series" else None
+
+    def fit(self, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+        """Learns from cases with their classes 0 … k − 1 and patients. In place."""
+        chosen: dict[str, Any] = {"slices": self._teach(self.first, cases, labels, groups, seed)}
+        if self.second is not None:
+            curves: list[Rows] = [np.zeros((0, 0))] * len(cases)
+            for train, test in grouped_folds(labels, groups, self.config.inner, seed + 1):
+                other = BlockVote(SliceTexture.BLOCKS, self.config.first)
+                self._teach(other, [cases[i] for i in train], labels[train], groups[train], seed)
+                for i in test:
+                    curves[i] = other.probabilities(cases[i])
+            chosen["series"] = self.second.fit(curves, labels, groups, seed)
+        return chosen
+
+    def answers(self, case: Blocks) -> tuple[Rows, Rows]:
+        """(k,) of a case and (s, k) of its slices."""
+        curve = self.first.probabilities(case)
+        return (curve[0] if self.second is None else self.second.probabilities([curve])[0]), curve
+
+    def _teach(self, first: BlockVote, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+        picked = [(i, int(s)) for i, case in enumerate(cases) for s in evenly(len(next(iter(case.values()))), self.config.slices)]
+        if len(picked) > self.config.rows:
+            keep = np.sort(np.random.default_rng([seed, 102]).permutation(len(picked))[: self.config.rows])
+            picked = [picked[int(j)] for j in keep]
+        blocks = {name: np.stack([cases[i][name][s] for i, s in picked]) for name in cases[0]}
+        own = np.array([i for i, _ in picked])
+        return first.fit(blocks, labels[own], groups[own], seed)
+
+
+class TwoLevel(nn.Module):
+    """The members and their temperature. `texture` describes slices; its words are learnt without labels, once for all members."""
+
+    Config = TwoLevelConfig
+    temperature: Tensor
+    used: Tensor
+
+    def __init__(self, config: TwoLevelConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or TwoLevelConfig()
+        if len(c.classes) < 2 or len(set(c.classes)) < len(c.classes):
+            raise InputError(f"classes {c.classes}: at least two different names are expected")
+        self.CLASSES = c.classes
+        self.texture = SliceTexture(c.texture)
+        self.members = nn.ModuleList(Member(c) for _ in range(c.members))
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+        self.register_buffer("used", torch.zeros((), dtype=torch.int64))  # members that were taught: fewer where there are fewer patients
+
+    def described(self, stack: NDArray[np.uint8]) -> Blocks:
+        """The slices (s, h, w) of a case as rows."""
+        each = [self.texture.blocks(plane) for plane in stack]
+        return {block: np.stack([e[block] for e in each]).astype(np.float64) for block in each[0]}
+
+    def fit(self, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int, told: Any = lambda done, total: None) -> tuple[Rows, list[Any]]:
+        """Teaches the members. In place. Gives each case's probabilities out of fold, (n, k), and what the members chose.
+
+        Raises InputError where a class has patients for one side only.
+        """
+        parts = list(grouped_folds(labels, groups, self.config.members, seed))
+        out_of_fold, chosen = np.zeros((len(cases), len(self.CLASSES))), []
+        for number, (train, test) in enumerate(parts):
+            member = self.members[number]
+            assert isinstance(member, Member)
+            chosen.append(member.fit([cases[i] for i in train], labels[train], groups[train], seed + 10 * number))
+            for i in test:
+                out_of_fold[i] = member.answers(cases[i])[0]
+            told(number + 1, len(parts))
+        temperature = fit_temperature(out_of_fold, labels)
+        self.temperature.fill_(temperature)
+        self.used.fill_(len(parts))
+        return warmed(out_of_fold, temperature), chosen
+
+    def answers(self, cases: list[Blocks]) -> Answers:
+        """What the members say of new cases."""
+        warmth = float(self.temperature)
+        taught = [member for member in list(self.members)[: int(self.used)] if isinstance(member, Member)]
+        each = [[member.answers(case) for member in taught] for case in cases]
+        p = np.stack([warmed(np.stack([answer for answer, _ in of_case]), warmth) for of_case in each])  # (n, members, k)
+        slices = [np.asarray(np.mean([curve for _, curve in of_case], axis=0)) for of_case in each]
+        return Answers(np.asarray(p.mean(1)), np.asarray(p.min(1)), np.asarray(p.max(1)), slices)
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` places among `count`, evenly apart."""
+    return np.unique(np.round(np.linspace(0, count - 1, min(count, most))).astype(np.int64))

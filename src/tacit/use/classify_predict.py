@@ -1,0 +1,78 @@
+"""`tacit classify predict`: what a fitted model says of new cases: a class with its probabilities and their spread, and each slice's evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tacit.errors import InputError
+from tacit.files import write_atomic
+from tacit.learn.two_level import TwoLevel
+from tacit.read.folder import named_files
+from tacit.report.track import Bar
+from tacit.run import as_csv, command_line, open_run, plain
+from tacit.use.classify_fit import NAME, prepared
+from tacit.use.cohort import find_cohort
+from tacit.use.device import prepare_device
+from tacit.use.model import load_model
+from tacit.use.report_classify import write_predict_report
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What a run came to. answers: a dict a case, as in tables/cases.csv."""
+
+    folder: Path
+    cases: int
+    failed: int
+    answers: list[dict[str, Any]]
+
+
+def classify_predict(
+    source: str | Path,
+    out: str | Path,
+    *,
+    model: str | Path,
+    threads: int = 1,
+    overwrite: bool = False,
+) -> PredictResult:
+    """Classifies the cases that `source` names with the OUT of `tacit classify fit`; same names and defaults as the command line.
+
+    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most), tables/slices.csv and a report.
+    Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
+    """
+    network, about = load_model(model, {NAME: TwoLevel})
+    command = command_line("classify predict", source, out, classify_predict.__kwdefaults__, model=model, threads=threads)
+    prepare_device("cpu", threads)
+    settings = {"classify": {"input": str(source), "model": str(model)}, **plain(network.config)}
+    with open_run(out, command=command, settings=settings, reads=[*named_files(source), model], overwrite=overwrite) as run:
+        cases = find_cohort(source, run, unit=about["unit"], steps=about["steps"], gaps=about["gaps"])
+        rows: list[dict[str, Any]] = []
+        slices: list[tuple[Any, ...]] = []
+        with Bar("classifying") as bar:
+            for number, case in enumerate(cases):
+                stack = prepared(case, run)
+                if stack is not None:
+                    answer = network.answers([network.described(stack)])
+                    rows.append(_row(case.name, network.CLASSES, answer))
+                    slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
+                bar.advance(number + 1, len(cases))
+        if not rows:
+            raise InputError(f"none of the {len(cases)} cases can be used; the first: {run.failures[0][0]}: {run.failures[0][1]}")
+        header = tuple(rows[0])
+        write_atomic(run.folder / "tables" / "cases.csv", as_csv(header, [tuple(row[h] for h in header) for row in rows]))
+        write_atomic(run.folder / "tables" / "slices.csv", as_csv(("case", "slice", *(f"p_{c}" for c in network.CLASSES)), slices))
+        run.record |= {"images": len(cases), "ok": len(rows), "unit": about["unit"], "classes": list(network.CLASSES)}
+        write_predict_report(run, settings, rows, slices, network.CLASSES, {c.name: c for c in cases})
+        return PredictResult(Path(out), len(rows), len(run.failures), rows)
+
+
+def _row(name: str, classes: tuple[str, ...], answer: Any) -> dict[str, Any]:
+    p, low, high = answer.p[0], answer.low[0], answer.high[0]
+    row: dict[str, Any] = {"case": name, "class": classes[int(np.argmax(p))]}
+    for prefix, values in (("p", p), ("low", low), ("high", high)):
+        row |= {f"{prefix}_{c}": round(float(v), 4) for c, v in zip(classes, values, strict=True)}
+    return row

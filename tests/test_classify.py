@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tacit
+from tacit.cli import app
+from tacit.errors import ConfigError, InputError, MissingError, UsageError
+from test_two_level import slice_of
+
+BRIEF = [
+    "members=3", "inner=2", "texture.side=64", "texture.words=16", "texture.samples=3000", "first.c=[1.0]", "first.gamma=[0.1, 1.0]", "first.rounds=[20]",
+    "first.depth=[2]", "first.folds=3", "second.length=4", "second.table.c=[1.0]", "second.table.gamma=[0.1]", "second.table.rounds=[20]", "second.table.depth=[2]",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TACIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pictures/ and series/ of 24 and 12 patients, half of them ill, one broken file each; their labels; new ones of both."""
+    place = tmp_path_factory.mktemp("cases")
+    rng = np.random.default_rng(0)
+    for folder, count in (("pictures", 24), ("new pictures", 8)):
+        (place / folder).mkdir()
+        for i in range(count):
+            cv2.imwrite(str(place / folder / f"{folder[:1]}{i:02d}.png"), slice_of(rng, i % 2 == 1))
+    for folder, count in (("series", 12), ("new series", 4)):
+        for i in range(count):
+            (place / folder / f"{folder[:1]}{i:02d}").mkdir(parents=True)
+            for s in range(int(rng.integers(5, 9))):
+                cv2.imwrite(str(place / folder / f"{folder[:1]}{i:02d}" / f"{s}.png"), slice_of(rng, i % 2 == 1 and s in (2, 3)))
+    (place / "pictures" / "broken.png").write_bytes(b"no picture")
+    for name, prefix, count in (("pictures", "p", 24), ("series", "s", 12)):
+        rows = [f"{prefix}{i:02d},{'ill' if i % 2 else 'well'},{i // 2 * 2 + i % 2}" for i in range(count)]
+        (place / f"{name}.csv").write_text("case,class,patient\n" + "\n".join([*rows, "broken,ill,99"] if prefix == "p" else rows) + "\n")
+    return place
+
+
+@pytest.fixture(scope="module")
+def taught(place: Path) -> Path:
+    out = place / "taught"
+    tacit.classify_fit(place / "pictures", out, labels=place / "pictures.csv", set=BRIEF)
+    return out
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_pictures_are_told_beside_their_twins(taught: Path) -> None:
+    record = json.loads((taught / "run.json").read_text())
+    assert record["figures"]["auc"] > 0.9 and record["figures"]["cases"] == 24 and record["figures"]["patients"] == 24
+    twins = {row["seen"]: row for row in rows_of(taught / "tables" / "twins.csv")}
+    assert set(twins) == {"the cases", "ring only", "background only", "lung only"}
+    assert float(twins["lung only"]["auc"]) > 0.8 > float(twins["ring only"]["auc"])  # the sign of illness lies in the lungs
+    assert record["failed"] == 1 and record["uses_labels"] is True and record["without_lungs"] == []
+    assert any("Too few patients" in w for w in record["warnings"])
+    found = rows_of(taught / "tables" / "out_of_fold.csv")
+    assert len(found) == 24 and {"case", "class", "patient", "named", "p_ill", "p_well"} == set(found[0])
+    html = (taught / "report.html").read_text()
+    assert "no patient on two sides" in html and "Too few patients" in html and "broken.png" in html
+    assert "24 cases of 24 patients" in (taught / "model" / "card.md").read_text()
+
+
+def test_new_pictures_are_named(place: Path, taught: Path, tmp_path: Path) -> None:
+    result = tacit.classify_predict(place / "new pictures", tmp_path / "o", model=taught)
+    rows = rows_of(tmp_path / "o" / "tables" / "cases.csv")
+    assert [r["case"] for r in rows] == [f"n{i:02d}" for i in range(8)] and result.cases == 8
+    assert sum(r["class"] == ("ill" if i % 2 else "well") for i, r in enumerate(rows)) >= 7
+    for r in rows:
+        assert float(r["p_ill"]) + float(r["p_well"]) == pytest.approx(1, abs=2e-4)
+        assert float(r["low_ill"]) <= float(r["p_ill"]) <= float(r["high_ill"])
+    assert len(rows_of(tmp_path / "o" / "tables" / "slices.csv")) == 8 and "Least sure" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_series_go_through_two_levels(place: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["classify", "fit", str(place / "series"), "-o", str(tmp_path / "r"), "--labels", str(place / "series.csv"), "--no-twins", *sets()]
+    )
+    assert done.exit_code == 0, done.output
+    assert "12 cases of 12 patients, out of fold" in done.stdout and "next: tacit classify predict NEW" in done.stdout
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert record["unit"] == "series" and record["figures"]["auc"] > 0.8 and "series" in record["members"][0]
+    done = CliRunner().invoke(app, ["classify", "predict", str(place / "new series"), "-o", str(tmp_path / "o"), "--model", str(tmp_path / "r"), "--json"])
+    answers = json.loads(done.stdout)["cases"]
+    assert done.exit_code == 0 and [a["case"] for a in answers] == ["n00", "n01", "n02", "n03"]
+    assert sum(a["class"] == ("ill" if i % 2 else "well") for i, a in enumerate(answers)) >= 3
+    slices = rows_of(tmp_path / "o" / "tables" / "slices.csv")
+    assert {r["case"] for r in slices} == {"n00", "n01", "n02", "n03"} and len(slices) == len(list((place / "new series").rglob("*.png")))
+    one = tacit.classify_predict(place / "new series" / "n01" / "2.png", tmp_path / "p", model=tmp_path / "r")  # a series of one slice
+    assert [(a["case"], len(rows_of(tmp_path / "p" / "tables" / "slices.csv"))) for a in one.answers] == [("n01", 1)]
+
+
+def sets() -> list[str]:
+    return [word for text in BRIEF for word in ("--set", text)]
+
+
+def test_what_is_missing_is_a_row_and_exit_code_3(place: Path, tmp_path: Path) -> None:
+    text = (place / "pictures.csv").read_text().replace("p03,ill,3\n", "ghost,ill,3\n")
+    (tmp_path / "labels.csv").write_text(text)
+    done = CliRunner().invoke(
+        app, ["classify", "fit", str(place / "pictures"), "-o", str(tmp_path / "o"), "--labels", str(tmp_path / "labels.csv"), "--no-twins", *sets()]
+    )
+    assert done.exit_code == 3
+    reasons = {Path(r["file"]).name: r["reason"] for r in rows_of(tmp_path / "o" / "failures.csv")}
+    assert "no such case" in reasons["ghost"] and "no class" in reasons["p03.png"] and "recognised" in reasons["broken.png"]
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["figures"]["cases"] == 23
+
+
+def test_same_seed_same_answers_and_labels_do_teach(place: Path, taught: Path, tmp_path: Path) -> None:
+    tacit.classify_fit(place / "pictures", tmp_path / "again", labels=place / "pictures.csv", set=BRIEF, twins=False)
+    assert (tmp_path / "again" / "tables" / "out_of_fold.csv").read_text() == (taught / "tables" / "out_of_fold.csv").read_text()
+    lines = (place / "pictures.csv").read_text().splitlines()
+    kinds = np.random.default_rng(1).permutation([line.split(",")[1] for line in lines[1:]])
+    scrambled = [",".join([line.split(",")[0], kind, line.split(",")[2]]) for line, kind in zip(lines[1:], kinds, strict=True)]
+    (tmp_path / "l.csv").write_text("\n".join([lines[0], *scrambled]) + "\n")
+    result = tacit.classify_fit(place / "pictures", tmp_path / "chance", labels=tmp_path / "l.csv", set=BRIEF, twins=False)
+    assert result.figures["interval"]["auc"][0] < 0.6  # labels without meaning are not learnt
+
+
+def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) -> None:
+    def fit(labels: str, out: str, **options: Any) -> None:
+        (tmp_path / "l.csv").write_text(labels)
+        tacit.classify_fit(options.pop("source", place / "pictures"), tmp_path / out, labels=tmp_path / "l.csv", **options)
+
+    two = "case,class\np00,well\np01,ill\n"
+    for number, (labels, options, error, said) in enumerate((
+        ("case,class\np00,well\np01,well\n", {}, InputError, "at least two classes"),
+        ("case,class\nx,well\ny,ill\n", {}, InputError, "none of the 25 cases"),
+        (two, {}, InputError, "1 patients that can be used"),
+        (two, {"unit": "slice"}, UsageError, "picture, series"),
+        (two, {"steps": "sharpen"}, UsageError, "'sharpen' is unknown"),
+        (two, {"set": ["members=1"]}, ConfigError, "members"),
+        (two, {"source": place / "nowhere"}, InputError, "holds no case"),
+    )):  # fmt: skip
+        with pytest.raises(error, match=said):
+            fit(labels, f"o{number}", **options)
+    with pytest.raises(MissingError, match=r"no model\.json"):
+        tacit.classify_predict(place / "pictures", tmp_path / "p", model=place / "pictures")
