@@ -184,9 +184,14 @@ def test_answers_are_the_cluster_and_its_nearest_region() -> None:
     by_cluster, by_embedding = method.answers(frame)
     r = [(m[k] * inside * v).sum((1, 2)) for k in range(4)]
     r = [x / np.linalg.norm(x) for x in r]
+    wins = [float((m.argmax(0) == k)[inside].mean()) for k in range(4)]
+    used = [k for k in range(4) if k == 0 or wins[k] >= 0.002]
+    assert 1 < len(used) < 4  # of a network of ten steps some clusters are empty
     for row, col in ((80, 80), (60, 100), (120, 50)):
         e = [math.exp(float(v[:, row, col] @ x) / 0.2) for x in r]
-        assert by_embedding[row, col] == pytest.approx(e[0] / sum(e), rel=1e-3) and by_cluster[row, col] == pytest.approx(m[0, row, col], rel=1e-5)
+        assert by_embedding[row, col] == pytest.approx(e[0] / sum(e[k] for k in used), rel=1e-3) and by_cluster[row, col] == pytest.approx(
+            m[0, row, col], rel=1e-5
+        )
     assert inside[80, 80] and not inside[0, 0] and by_cluster[0, 0] == by_embedding[0, 0] == 0
 
 

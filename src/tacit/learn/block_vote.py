@@ -6,6 +6,7 @@ classifier of both. Labels teach here; the blocks were learnt without.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class BlockVote(nn.Module):
         super().__init__()
         self.tables = nn.ModuleDict({name: TableClassifier(config) for name in names})
 
-    def fit(self, blocks: dict[str, Rows], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+    def fit(self, blocks: Mapping[str, NDArray[np.floating]], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
         """Learns from rows with labels 0 … k − 1 and groups; gives what each grid search chose. In place. Raises InputError as TableClassifier."""
         chosen: dict[str, Any] = {}
         for name, table in self.tables.items():
@@ -32,7 +33,7 @@ class BlockVote(nn.Module):
             chosen[name] = table.fit(blocks[name], labels, groups, seed)
         return chosen
 
-    def probabilities(self, blocks: dict[str, Rows]) -> Rows:
+    def probabilities(self, blocks: Mapping[str, NDArray[np.floating]]) -> Rows:
         """(n, k); each row sums to 1."""
         found = []
         for name, table in self.tables.items():

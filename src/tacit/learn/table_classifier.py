@@ -57,12 +57,12 @@ class TableClassifier(nn.Module):
             if name in shapes:
                 setattr(self, name, torch.zeros(shapes[name], dtype=getattr(self, name).dtype))
 
-    def fit(self, rows: Rows, labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
-        """Learns in place from rows (n, d), labels 0 … k − 1 (each present) and their groups; gives the chosen settings and their scores out of fold.
+    def fit(self, table: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+        """Learns in place from a table (n, d), labels 0 … k − 1 (each present) and their groups; gives the chosen settings and their scores out of fold.
 
         Raises InputError for one class, numbers that are not finite, or too few groups for two folds.
         """
-        rows, labels = np.asarray(rows, np.float64), np.asarray(labels, np.int64)
+        rows, labels = np.asarray(table, np.float64), np.asarray(labels, np.int64)
         _check(rows, labels)
         parts = list(grouped_folds(labels, groups, self.config.folds, seed))
         self.mean, scale = torch.from_numpy(rows.mean(0)), rows.std(0)
@@ -74,9 +74,9 @@ class TableClassifier(nn.Module):
             chosen["trees"] = self._fit_trees(rows, labels, parts, seed)
         return chosen
 
-    def probabilities(self, rows: Rows) -> Rows:
-        """rows (n, d) → (n, k); each row sums to 1."""
-        rows = np.asarray(rows, np.float64)
+    def probabilities(self, table: NDArray[np.floating]) -> Rows:
+        """table (n, d) → (n, k); each row sums to 1."""
+        rows = np.asarray(table, np.float64)
         found = []
         if self.config.svm:
             found.append(self._svm_probabilities(self._standard(rows)))

@@ -26,7 +26,7 @@ from tacit.learn.table_classifier import TableConfig, grouped_folds
 from tacit.learn.temperature import fit_temperature, warmed
 
 Rows = NDArray[np.float64]
-Blocks = dict[str, Rows]  # of one case: block → (slices, d)
+Blocks = dict[str, NDArray[np.float32]]  # of one case: block → (slices, d)
 
 
 class TwoLevelConfig(Config):
@@ -109,7 +109,7 @@ class TwoLevel(nn.Module):
     def described(self, stack: NDArray[np.uint8]) -> Blocks:
         """The slices (s, h, w) of a case as rows."""
         each = [self.texture.blocks(plane) for plane in stack]
-        return {block: np.stack([e[block] for e in each]).astype(np.float64) for block in each[0]}
+        return {block: np.stack([e[block] for e in each]) for block in each[0]}
 
     def fit(self, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int, told: Any = lambda done, total: None) -> tuple[Rows, list[Any]]:
         """Teaches the members. In place. Gives each case's probabilities out of fold, (n, k), and what the members chose.

@@ -1,6 +1,6 @@
 """INPUT → the cases of `tacit classify`: DICOM series, volume files, folders of slices, single pictures; each read and prepared when it is wanted, once.
 
-A prepared case is a stack of slices (s, h, w) uint8. It is kept in the cache by the hash of the case's files and of the recipe, so that a second look, or a
+A prepared case is a stack of slices (s, h, w) uint8. A series' is kept in the cache by the hash of the case's files and of the recipe, so that a second look, or a
 second run, decodes nothing. A cohort is never in memory as a whole.
 """
 
@@ -45,7 +45,9 @@ class Case:
     steps: str  # the recipe that prepares it
 
     def prepared(self) -> Stack:
-        """Its slices (s, h, w) uint8, from the cache where they are there. Raises ReadError and InputError naming the case."""
+        """Its slices (s, h, w) uint8; those of a series from the cache where they are there. Raises ReadError and InputError naming the case."""
+        if self.unit == "picture":  # as quickly read as kept
+            return _stack(apply(self.read(), recipe(self.steps)))
         key = digest([self.steps, [sha256(p) for p in self.paths]])
         place = cache_folder() / "prepared" / f"{key}.npy"
         kept = _kept(place)
