@@ -107,12 +107,13 @@ def run(name: str, seed: int) -> None:
     shared = first.exists() and not folder.exists() and method.config.local.train.lr == ShapeGuided.Config().local.train.lr
     if shared:
         shutil.copytree(first, folder / "patches")
+    resumed = (folder / "shapes").exists()  # then the seconds are of the last sitting alone
     clock, wall = time.process_time(), time.monotonic()
     curves = Curves(folder / "metrics.csv")
     method.fit(
         [method.working(p) for p in learnt_from(data)], Workshop(seed=seed, folder=folder, curves=curves, say=lambda line: print(f"  {line}", flush=True))
     )
-    spent = {"cpu": round(time.process_time() - clock, 1), "wall": round(time.monotonic() - wall, 1), "first_stage_shared": shared}
+    spent = {"cpu": round(time.process_time() - clock, 1), "wall": round(time.monotonic() - wall, 1), "first_stage_shared": shared, "resumed": resumed}
     if not first.exists() and (folder / "patches").exists():
         shutil.copytree(folder / "patches", first)
     scores: dict[str, dict[str, float]] = {}

@@ -26,14 +26,15 @@ def shape_guided(results: Path) -> str:
     columns = [c for c in COLUMNS if c in found]
     lines = [f"| {row} | " + " | ".join(_cell(found[c]["rows"].get(row)) for c in columns) + " |" for row in ROWS]
     alone = {data: next(iter(found[name]["rows"].values())) for name, data in ALONE.items() if name in found}
-    lines.append("| clusters alone, best one (oracle) | " + " | ".join(_cell(alone.get(c.split("-")[0])) for c in columns) + " |")
+    if alone:
+        lines.append("| clusters alone, best one (oracle) | " + " | ".join(_cell(alone.get(c.split("-")[0])) for c in columns) + " |")
     own = {"drive": _beside(results / "vessels", "phantom-fundus"), "jsrt": _lungs(results / "chest")}
     lines.append("| Tacit's own (`phantom-fundus`, `phantom-chest`) | " + " | ".join(own[c.split("-")[0]] for c in columns) + " |")
     said = [f"{COLUMNS[c]}: {line}" for c in columns for line in found[c]["warnings"]]
     game = "; ".join(f"{COLUMNS[c]}: L_D {found[c]['game']['discriminator_loss']:.2f}, target {found[c]['game']['target_share']:.1%}" for c in columns)
-    spent = "; ".join(f"{COLUMNS.get(n, n)} {r['seconds']['cpu'] / 60:.0f}" for n, r in found.items())
+    spent = "; ".join(f"{COLUMNS.get(n, n)} {r['seconds']['cpu'] / 60:.0f}" for n, r in found.items() if not r["seconds"].get("resumed"))
     text = HEAD + "| | " + " | ".join(COLUMNS[c] for c in columns) + " |\n|---|" + "---|" * len(columns) + "\n" + "\n".join(lines) + "\n\n"
-    text += f"How the game stood at the end (L_D of a coin 1.39; share of the views that m_0 holds): {game}. CPU minutes of learning: {spent}.\n"
+    text += f"How the game stood at the end (L_D of a coin 1.39; share of the views that m_0 holds): {game}. CPU minutes of learning, of runs in one sitting: {spent}.\n"
     return text + ("".join(f"Warned: {line}\n" for line in said))
 
 
