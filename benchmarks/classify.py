@@ -1,0 +1,110 @@
+"""`tacit classify` as a user runs it: UCSD COVID-CT (official split) and drawn CTs. Resumable; one JSON file a row.
+
+    python benchmarks/classify.py [ROW…] [--seed 0]
+    python benchmarks/classify.py --list
+
+`ucsd`: learnt on the train list alone, slices of one paper on one side, scored on the 203 test slices; intervals: papers drawn with replacement, as
+the set names no patient. `ucsd-twins`: what rims, backgrounds and lungs alone tell, out of fold inside train. `drawn`: learnt on 48 drawn CTs (teach), scored
+on 36 whose parameters they never had (fresh). Needs the images below TACIT_DATA (or ../shared/data) for `ucsd`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tacit
+from provenance import stamp
+from tacit.files import write_atomic
+from tacit.read.labels import read_labels
+from tacit.report.classes import figures
+from tacit.use.draw_ct import draw_cts
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "ucsd-covid-ct"
+RESULTS, WORK = ROOT / "benchmarks" / "results" / "classify", ROOT / "benchmarks" / "work" / "classify"
+PAPER = re.compile(r"^(\d{4}\.\d\d\.\d\d\.\d+)")  # a preprint's number begins the names of its slices
+ROWS = ("ucsd", "ucsd-twins", "drawn")
+
+
+def ucsd(part: str) -> tuple[Path, Path]:
+    """The slices of one list of the official split, and their labels; `patient` is the paper that a slice was cut from, or the slice."""
+    folder, table = WORK / f"ucsd-{part}", WORK / f"ucsd-{part}.csv"
+    rows = []
+    for kind in ("COVID", "NonCOVID"):
+        for name in (DATA / "splits" / kind / f"{part}CT_{kind}.txt").read_text().split("\n"):
+            if name.strip():
+                source = next(p for p in (DATA / f"CT_{kind}").iterdir() if p.stem == Path(name.strip()).stem)
+                case = source.stem.replace("%", "-")
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, folder / f"{case}{source.suffix}")
+                paper = PAPER.match(source.stem)
+                rows.append((case, kind, paper.group(1) if paper else source.stem.split("%")[0]))
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("case", "class", "patient"), *rows])
+    return folder, table
+
+
+def drawn(split: str, count: int, seed: int) -> tuple[Path, Path]:
+    """Drawn CTs and their labels."""
+    out = WORK / f"drawn-{split}"
+    if not (out / "labels.csv").exists():
+        draw_cts(out, count=count, split=split, seed=seed, overwrite=out.exists())
+    return out / "volumes", out / "labels.csv"
+
+
+def scored(model: Path, source: Path, table: Path, out: Path) -> dict[str, Any]:
+    """The answers for new cases, by what truth says."""
+    answers = tacit.classify_predict(source, out, model=model, overwrite=out.exists()).answers
+    labels = read_labels(table)
+    p = np.array([[a[f"p_{c}"] for c in labels.classes] for a in answers])
+    y = np.array([labels.classes.index(labels.of[a["case"]]) for a in answers])
+    return figures(p, y, labels.classes, np.array([labels.patient[a["case"]] for a in answers]))
+
+
+def run(row: str, seed: int) -> None:
+    place = RESULTS / f"{row}-seed{seed}.json"
+    if place.exists():
+        return
+    (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row == "drawn" else (ucsd("train"), ucsd("test"))
+    cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"{row}-seed{seed}"
+    found = tacit.classify_fit(source, out, labels=table, twins=row == "ucsd-twins", seed=seed, overwrite=out.exists())
+    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
+    result = {"row": row, "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed}
+    result |= {"test": scored(out, *new, WORK / f"{row}-seed{seed}-answers")}
+    write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
+    test = result["test"]
+    print(
+        f"{row} seed {seed}: test auc {test['auc']:.3f} {test['interval']['auc']}, out of fold {found.figures['auc']:.3f}, {seconds['cpu']} CPU s", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(ROWS))
+        return
+    if unknown := [row for row in options.rows if row not in ROWS]:
+        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
+    if not DATA.is_dir() and options.rows != ["drawn"]:
+        parser.error(f"no slices at {DATA}; set TACIT_DATA")
+    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
+    for row in options.rows or ROWS:
+        run(row, options.seed)
+
+
+if __name__ == "__main__":
+    main()
