@@ -65,6 +65,7 @@ def test_pictures_are_told_beside_their_twins(taught: Path) -> None:
     twins = {row["seen"]: row for row in rows_of(taught / "tables" / "twins.csv")}
     assert set(twins) == {"the cases", "ring only", "background only", "lung only"}
     assert float(twins["lung only"]["auc"]) > 0.8 > float(twins["ring only"]["auc"])  # the sign of illness lies in the lungs
+    assert set(record["inputs"]) == {"labels", "broken", *(f"p{i:02d}" for i in range(24))}
     assert record["failed"] == 1 and record["uses_labels"] is True and record["without_lungs"] == []
     assert any("Too few patients" in w for w in record["warnings"])
     found = rows_of(taught / "tables" / "out_of_fold.csv")
@@ -142,6 +143,7 @@ def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) 
         (two, {}, InputError, "1 patients that can be used"),
         (two, {"unit": "slice"}, UsageError, "picture, series"),
         (two, {"steps": "sharpen"}, UsageError, "'sharpen' is unknown"),
+        (two, {"set": ["unit=series"]}, UsageError, "no setting to change"),
         (two, {"set": ["members=1"]}, ConfigError, "members"),
         (two, {"source": place / "nowhere"}, InputError, "holds no case"),
     )):  # fmt: skip

@@ -92,6 +92,15 @@ def test_a_series_without_lungs_or_with_nan_is_said(tmp_path: Path) -> None:
             find_cohort(tmp_path / name, run(tmp_path))[0].prepared()
 
 
+def test_a_file_that_vanishes_is_one_case_that_fails(tmp_path: Path) -> None:
+    chest(tmp_path / "in" / "one.nii.gz")
+    case = find_cohort(tmp_path / "in", run(tmp_path))[0]
+    (tmp_path / "in" / "one.nii.gz").unlink()
+    assert case.digest == "unreadable"
+    with pytest.raises(ReadError, match=r"one\.nii\.gz"):
+        case.prepared()
+
+
 def test_what_is_no_cohort_is_said(tmp_path: Path) -> None:
     picture(tmp_path / "both" / "a.png", 10)
     chest(tmp_path / "both" / "b.nii.gz")

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 import tacit
-from tacit.cli import VERBS, app
+from tacit.cli import VERBS, app, classifying
 from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
@@ -138,6 +138,13 @@ def test_the_command_alone_shows_its_verbs_on_lines_of_their_own() -> None:
 def functions(verb: Callable) -> list[Callable]:
     """The public function of a verb, by one of the names that it may have."""
     return [getattr(tacit, n) for n in (verb.__name__, f"{verb.__name__}_images", f"decide_{verb.__name__}") if n in tacit.__all__]
+
+
+@pytest.mark.parametrize("part", ["fit", "predict"])
+def test_classify_has_the_names_and_defaults_of_its_functions(part: str) -> None:
+    typed = inspect.signature(getattr(classifying, part)).parameters
+    known = inspect.signature(getattr(tacit, f"classify_{part}")).parameters
+    assert {n: p.default for n, p in typed.items() if n not in ("as_json", "no_twins")} == {n: p.default for n, p in known.items() if n != "twins"}
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if functions(v)], ids=lambda v: v.__name__)

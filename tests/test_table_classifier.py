@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 
 from tacit.errors import InputError
 from tacit.learn.block_vote import BlockVote
-from tacit.learn.table_classifier import TableClassifier, TableConfig, _solve, area_of, grouped_folds, out_of_fold
+from tacit.learn.table_classifier import TableClassifier, TableConfig, _solve, grouped_folds, out_of_fold
 from tacit.parts.weights import load_into, save_tensors
 
 SMALL = TableConfig(c=(0.1, 1.0), gamma=(0.1, 1.0), rounds=(20,), depth=(2,), folds=3)
@@ -112,10 +112,3 @@ def test_what_cannot_be_learnt_is_said() -> None:
             TableClassifier(SMALL).fit(*bad, 0)
     with pytest.raises(InputError, match="svm or trees"):
         TableClassifier(TableConfig(svm=False, trees=False))
-
-
-def test_areas_are_scikit_learns() -> None:
-    rng = np.random.default_rng(2)
-    labels, scores = rng.integers(0, 3, 60), rng.random((60, 3))
-    assert area_of(labels, scores) == pytest.approx(np.mean([roc_auc_score(labels == j, scores[:, j]) for j in range(3)]))
-    assert area_of(labels % 2, scores[:, :2]) == pytest.approx(roc_auc_score(labels % 2, scores[:, 1]))

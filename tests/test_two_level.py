@@ -16,7 +16,6 @@ from tacit.learn.two_level import TwoLevel, TwoLevelConfig, evenly
 from tacit.parts.weights import load_into, save_tensors
 from tacit.prepare.slice_lung import slice_lungs
 from tacit.prepare.twins import twin
-from tacit.report.class_figures import roc
 from tacit.report.classes import area, figures, macro_f1
 
 TABLE = TableConfig(c=(1.0,), gamma=(0.1, 1.0), rounds=(20,), depth=(2,), folds=3)
@@ -104,9 +103,12 @@ def test_figures_are_scikit_learns() -> None:
         )
     assert found["macro_f1"] == pytest.approx(f1.mean(), abs=1e-4) and macro_f1(p, labels) == pytest.approx(f1.mean())
     assert found["patients"] == 30 and found["interval"]["auc"][0] < found["auc"] < found["interval"]["auc"][1]
-    x, y = roc(p[:, 0], labels == 0)
-    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(labels == 0, p[:, 0]))
+    tied = np.round(p, 1)
+    assert area(tied, labels) == pytest.approx(np.mean([roc_auc_score(labels == j, tied[:, j]) for j in range(3)]))
+    assert area(tied[:, :2], labels % 2) == pytest.approx(np.mean([roc_auc_score(labels % 2 == j, tied[:, j]) for j in range(2)]))
     assert np.isnan(area(p[:5], np.full(5, 7)))
+    by_hand = figures(np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]), np.array([0, 1, 0, 1]), ("a", "b"), np.arange(4))
+    assert by_hand["confusion"] == [[1, 1], [0, 2]] and [row["f1"] for row in by_hand["classes"]] == [0.6667, 0.8] and by_hand["accuracy"] == 0.75
 
 
 def test_lungs_of_a_slice_and_its_twins() -> None:

@@ -58,6 +58,12 @@ def _print_segment(result: dict[str, Any]) -> None:
         print(f"  {label:<30} miou {values['miou']:.3f}   object_f1 {values['object_f1']:.3f}   ({values['images']} images)")
     if result["truth_without_mask"]:
         print(f"  {result['truth_without_mask']} true masks have no prediction and do not count", file=sys.stderr)
+    _print_what_does_not_count(result)
+
+
+def _print_what_does_not_count(result: dict[str, Any]) -> None:
+    if result.get("left_out"):
+        print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
     for name in result["missing"]:
         print(f"  no truth for {name}", file=sys.stderr)
     for row in result["failures"]:
@@ -83,12 +89,7 @@ def _print_structures(result: dict[str, Any]) -> None:
             low, high = found["interval"][figure]
             print(f"  {name + ' ' + figure:<30} {value:.3f}   [{low:.3f}, {high:.3f}]")
         print(f"  {name:<30} {found['images']} images, least Dice {found['least']['dice']:.3f} ({found['least']['image']}), {found['below_0.8']} below .8")
-    if result["left_out"]:
-        print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
-    for name in result["missing"]:
-        print(f"  no truth for {name}", file=sys.stderr)
-    for row in result["failures"]:
-        print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
+    _print_what_does_not_count(result)
 
 
 def _print_clusters(result: dict[str, Any]) -> None:
@@ -108,12 +109,7 @@ def _print_clusters(result: dict[str, Any]) -> None:
                     f"  {name + ' dice, best ' + what:<30} {found[what]['dice']:.3f}   [{low:.3f}, {high:.3f}]   everything {found['chance']:.3f}   ({chosen})"
                 )
     print(f"  {result['oracle']}" if result["images"] > 1 else "  one image: no other to choose the best clusters on")
-    if result["left_out"]:
-        print(f"  left out: {len(result['left_out'])} images whose own labels taught the run")
-    for name in result["missing"]:
-        print(f"  no truth for {name}", file=sys.stderr)
-    for row in result["failures"]:
-        print(f"  {row['file']}: {row['reason']}", file=sys.stderr)
+    _print_what_does_not_count(result)
 
 
 def _print_locate(result: dict[str, Any]) -> None:

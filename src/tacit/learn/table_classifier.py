@@ -19,6 +19,7 @@ from torch import nn
 from tacit.config import Config, Count, Positive
 from tacit.errors import InputError
 from tacit.prepare.balance import smote_enn
+from tacit.report.classes import area
 
 Rows = NDArray[np.float64]
 LEAST = 1e-6  # SD below which a column is constant
@@ -101,7 +102,7 @@ class TableClassifier(nn.Module):
                 decisions = np.zeros((len(z), k))
                 for train, test in parts:
                     decisions[test] = _machines(kernel, z, labels, train, test, cost, gamma, c.balance, seed)
-                score = area_of(labels, decisions)
+                score = area(decisions, labels)
                 if best is None or score > best[0] + 1e-9:  # of equals the first: the smoothest kernel at the smallest cost
                     best = (score, cost, gamma, decisions)
         assert best is not None  # the grids are not empty
@@ -132,7 +133,7 @@ class TableClassifier(nn.Module):
                 for train, test in parts:
                     x, y = _balanced(rows[train], labels[train], c.balance, seed)
                     decisions[test] = _boosted(x, y, int(labels.max()) + 1, rounds, depth, c, seed).predict(_matrix(rows[test]))
-                score = area_of(labels, decisions)
+                score = area(decisions, labels)
                 if best is None or score > best[0] + 1e-9:
                     best = (score, rounds, depth)
         assert best is not None  # the grids are not empty
@@ -176,14 +177,6 @@ def grouped_folds(labels: NDArray[np.int64], groups: NDArray, folds: int, seed: 
     if len(whole) < len(found):
         raise InputError(f"{len(found)} folds by patient leave one without a whole class to learn from; give more patients or fewer folds")
     yield from whole
-
-
-def area_of(labels: NDArray[np.int64], scores: Rows) -> float:
-    """Area under the ROC curve of scores (n, k): of class 1 where there are two, else the mean over classes, each against the rest."""
-    from sklearn.metrics import roc_auc_score
-
-    k = scores.shape[1]
-    return float(np.mean([roc_auc_score(labels == j, scores[:, j]) for j in ([1] if k == 2 else range(k))]))
 
 
 def _check(rows: Rows, labels: NDArray[np.int64]) -> None:

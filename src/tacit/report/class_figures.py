@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.report.classes import Labels, Rows, one_area
 from tacit.report.figures import COLOURS, as_png, bare, figure
+from tacit.report.pair_score import thresholds
 
 
 def worth_plot(p: Rows, labels: Labels, classes: tuple[str, ...], bins: list[tuple[float, float, int]], error: float) -> bytes:
@@ -14,8 +14,10 @@ def worth_plot(p: Rows, labels: Labels, classes: tuple[str, ...], bins: list[tup
     drawn = figure(13.2, 4.0)
     left, middle, right = drawn.subplots(1, 3)
     for j, name in enumerate(classes):
-        x, y = roc(p[:, j], labels == j)
-        left.plot(x, y, color=COLOURS[j % len(COLOURS)], lw=1.7, label=f"{name}, area {one_area(p[:, j], labels == j):.3f}")
+        found = thresholds(-p[:, j], labels == j)
+        left.plot(
+            found.false_same, 1 - found.false_different, color=COLOURS[j % len(COLOURS)], lw=1.7, label=f"{name}, area {one_area(p[:, j], labels == j):.3f}"
+        )
     left.plot([0, 1], [0, 1], color="#b9c4cf", lw=1, label="chance")
     left.set_xlabel("false positive rate", fontsize=9)
     left.set_ylabel("true positive rate", fontsize=9)
@@ -44,14 +46,6 @@ def worth_plot(p: Rows, labels: Labels, classes: tuple[str, ...], bins: list[tup
     left.legend(fontsize=8, frameon=False, loc="lower right")
     right.legend(fontsize=8, frameon=False, loc="upper left")
     return as_png(drawn)
-
-
-def roc(score: NDArray[np.float64], is_class: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(false positive rate, true positive rate) at every threshold, from (0, 0) to (1, 1)."""
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(score[order]) < 0, True])
-    hits, misses = np.cumsum(is_class[order])[last], np.cumsum(~is_class[order])[last]
-    return np.r_[0, misses / max(misses[-1], 1)], np.r_[0, hits / max(hits[-1], 1)]
 
 
 def evidence_plot(curve: Rows, classes: tuple[str, ...]) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.report.pair_score import area as pair_area
+
 DRAWS = 500
 Rows = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -18,18 +20,23 @@ Labels = NDArray[np.int64]
 
 def figures(p: Rows, labels: Labels, classes: tuple[str, ...], groups: NDArray, seed: int = 0) -> dict[str, Any]:
     """{"accuracy", "auc", "macro_f1", "interval": {…}, "classes": [{class, precision, recall, f1, support, auc}], "confusion", "cases", "patients"}."""
-    from sklearn.metrics import confusion_matrix
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     said = p.argmax(1)
     whole: dict[str, Callable[[Rows, Labels], float]] = {"accuracy": lambda q, y: float((q.argmax(1) == y).mean()), "auc": area, "macro_f1": macro_f1}
     confusion = confusion_matrix(labels, said, labels=range(len(classes)))
-    rows = []
-    for j, name in enumerate(classes):
-        right, named, true = confusion[j, j], confusion[:, j].sum(), confusion[j].sum()
-        precision, recall = right / named if named else 0.0, right / true if true else 0.0
-        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-        row = {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": int(true), "auc": one_area(p[:, j], labels == j)}
-        rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    each = precision_recall_fscore_support(labels, said, labels=range(len(classes)), zero_division=0)
+    rows = [
+        {
+            "class": name,
+            "precision": round(float(p_), 4),
+            "recall": round(float(r), 4),
+            "f1": round(float(f), 4),
+            "support": int(n),
+            "auc": round(one_area(p[:, j], labels == j), 4),
+        }
+        for j, (name, p_, r, f, n) in enumerate(zip(classes, *each, strict=True))
+    ]
     draws = draws_of(groups, seed)
     interval = {name: _interval([f(p[d], labels[d]) for d in draws]) for name, f in whole.items()}
     found: dict[str, Any] = {name: round(f(p, labels), 4) for name, f in whole.items()}
@@ -50,14 +57,10 @@ def area(p: Rows, labels: Labels) -> float:
 
 
 def one_area(score: NDArray[np.float64], is_class: NDArray[np.bool_]) -> float:
-    """The probability that a case of the class scores above another, ties half (Mann and Whitney 1947); nan with one side empty."""
-    from scipy.stats import rankdata
-
-    inside, outside = int(is_class.sum()), int((~is_class).sum())
-    if not inside or not outside:
+    """The probability that a case of the class scores above another, ties half; nan with one side empty."""
+    if not is_class.any() or is_class.all():
         return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[is_class].sum() - inside * (inside + 1) / 2) / (inside * outside))
+    return pair_area(-score, is_class)
 
 
 def macro_f1(p: Rows, labels: Labels) -> float:

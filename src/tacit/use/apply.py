@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +14,13 @@ from tacit.cases import Cases
 from tacit.errors import ReadError
 from tacit.files import write_atomic
 from tacit.image import Image
-from tacit.interrupt import HeldInterrupt
 from tacit.prepare.space import to_size, to_spacing
 from tacit.read.picture import read_picture
 from tacit.report.picture import jpeg, outlined, png, shrunk
-from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use import measure
 from tacit.use.instances import InstancesConfig, instances
+from tacit.use.one_by_one import one_by_one
 from tacit.use.outlines import geojson
 
 MOST_LABELS = 65535  # of a 16-bit PNG
@@ -32,27 +30,9 @@ LEAST_SEEN = 4.0  # px that a picture's shorter side must have at the network's 
 
 def apply_all(cases: Cases, with_spacing: Callable[[str, Image], Image], network: Any, own: InstancesConfig, class_name: str, run: Run) -> int:
     """Writes the answers of every image, skips those already written, lists failures. Returns how many are written."""
-    done = 0
-    with Bar("segmenting") as bar, HeldInterrupt() as interrupt:
-        for index, (name, path) in enumerate(cases):
-            if not _item(run, name).exists():
-                try:
-                    _one(name, with_spacing(name, read_picture(path)), network, own, class_name, run.folder)
-                except ReadError as error:
-                    run.fail(path, error)
-                    continue
-                except (MemoryError, cv2.error) as error:
-                    run.fail(path, ReadError(path, f"it is too large for this machine's memory ({type(error).__name__})", "cut it into tiles"))
-                    continue
-            done += 1
-            bar.advance(index + 1, len(cases))
-            if interrupt.asked:
-                raise KeyboardInterrupt
-    return done
-
-
-def _item(run: Run, name: str) -> Path:
-    return run.folder / "items" / f"{name}.json"
+    return one_by_one(
+        cases, run, lambda name, path: _one(name, with_spacing(name, read_picture(path)), network, own, class_name, run.folder), "cut it into tiles"
+    )
 
 
 def answer(image: Image, network: Any, own: InstancesConfig) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.cases import Cases
 from tacit.config import build, chosen_settings
-from tacit.errors import InputError, ReadError
+from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256
 from tacit.learn.two_level import Blocks, TwoLevel, TwoLevelConfig, evenly
+from tacit.prepare.steps import recipe
 from tacit.prepare.twins import KINDS, twin
 from tacit.read.folder import named_files
 from tacit.read.labels import Labels, read_labels
 from tacit.report.classes import figures
 from tacit.report.track import Bar
 from tacit.run import Run, command_line, open_run, plain
-from tacit.use.cohort import Case, find_cohort, steps_of
+from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 from tacit.use.report_classify import write_fit_report
@@ -69,20 +71,24 @@ def classify_fit(
     """
     chosen = chosen_settings(config, set, "classify")
     named = read_labels(labels)
-    steps_of(steps)
+    if steps is not None:
+        recipe(steps)  # what is wrong with it is said before anything is read
+    if taken := {"classes", "unit"} & chosen.keys():
+        raise UsageError(f"{min(taken)} is no setting to change: classes come from --labels, what a case is from --unit")
+    c = build(TwoLevelConfig, {"classes": list(named.classes)}, chosen)
     command = command_line(
         "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, unit=unit, steps=steps, gaps=gaps, no_twins=not twins, seed=seed,
         threads=threads, config=config, set=set,
     )  # fmt: skip
     prepare_device("cpu", threads)
     options = {"input": str(source), "labels": str(labels), "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
-    network = TwoLevel(build(TwoLevelConfig, {"classes": list(named.classes)}, chosen))
-    settings = {"classify": options, **plain(network.config)}
+    settings = {"classify": options, **{name: value for name, value in plain(c).items() if name != "unit"}}
     with open_run(out, command=command, settings=settings, reads=[*named_files(source), labels, config], overwrite=overwrite) as run:
         cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
-        network = TwoLevel(build(TwoLevelConfig, {"classes": list(named.classes), "unit": cases[0].unit}, chosen))
+        network = TwoLevel(c.model_copy(update={"unit": cases[0].unit}))
         run.record |= {"seed": seed, "device": "cpu", "threads": threads, "uses_labels": True, "classes": list(named.classes), "unit": cases[0].unit}
-        run.record["inputs"] = {"labels": sha256(Path(labels))}
+        hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases}
+        run.record |= {"inputs": hashes, "data": Cases.fingerprint(hashes)}
         _learn_words(network, cases, seed)
         usable, described, twin_described, lungless = _described(network, cases, twins, run)
         _check_patients(usable, named)

@@ -50,6 +50,7 @@ def classify_predict(
     settings = {"classify": {"input": str(source), "model": str(model)}, **plain(network.config)}
     with open_run(out, command=command, settings=settings, reads=[*named_files(source), model], overwrite=overwrite) as run:
         cases = find_cohort(source, run, unit=about["unit"], steps=about["steps"], gaps=about["gaps"])
+        run.record["inputs"] = {case.name: case.digest for case in cases}
         rows: list[dict[str, Any]] = []
         slices: list[tuple[Any, ...]] = []
         with Bar("classifying") as bar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256, write_atomic
 from tacit.image import Image
-from tacit.prepare.steps import Step, apply, recipe
+from tacit.prepare.steps import apply, recipe
 from tacit.read.folder import find_cases
 from tacit.read.picture import read_picture
 from tacit.read.tree import find_files
@@ -44,12 +45,19 @@ class Case:
     read: Callable[[], Image]
     steps: str  # the recipe that prepares it
 
+    @cached_property
+    def digest(self) -> str:
+        """What changes when any of its files does; "unreadable" where one cannot be read."""
+        try:
+            return digest([sha256(p) for p in self.paths])
+        except OSError:
+            return "unreadable"
+
     def prepared(self) -> Stack:
         """Its slices (s, h, w) uint8; those of a series from the cache where they are there. Raises ReadError and InputError naming the case."""
-        if self.unit == "picture":  # as quickly read as kept
+        if self.unit == "picture" or self.digest == "unreadable":  # as quickly read as kept; or about to be told of
             return _stack(apply(self.read(), recipe(self.steps)))
-        key = digest([self.steps, [sha256(p) for p in self.paths]])
-        place = cache_folder() / "prepared" / f"{key}.npy"
+        place = cache_folder() / "prepared" / f"{digest([self.steps, self.digest])}.npy"
         kept = _kept(place)
         if kept is not None:
             return kept
@@ -149,8 +157,3 @@ def _as_npy(stack: Stack) -> bytes:
     file = io.BytesIO()
     np.save(file, stack, allow_pickle=False)
     return file.getvalue()
-
-
-def steps_of(text: str | None) -> list[Step]:
-    """A recipe that can be followed. Raises UsageError."""
-    return recipe(text) if text else []

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,6 @@ from tacit.cases import Cases
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
-from tacit.interrupt import HeldInterrupt
 from tacit.learn.workshop import Workshop
 from tacit.read.picture import read_picture
 from tacit.report.picture import in_colours, in_tints, jpeg, png, shrunk
@@ -25,11 +23,10 @@ from tacit.report.track import Bar, Curves
 from tacit.run import Run
 from tacit.use.measure_structures import measured
 from tacit.use.model import save_model
+from tacit.use.one_by_one import REMEDY, one_by_one
 from tacit.use.outlines import pieces_geojson
 from tacit.use.report_structures import write_report
 from tacit.use.shape_guided import said_of
-
-REMEDY = "check the file, or leave it out"
 
 
 def segment_structures(network: Any, method: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
@@ -94,26 +91,7 @@ def learn(network: Any, method: str, frames: list[NDArray[np.uint8]], classes: l
 
 def apply_all(cases: Cases, network: Any, classes: list[str], run: Run) -> int:
     """Writes the answers of every image, skips those already written, lists failures. Returns how many are written."""
-    done = 0
-    with Bar("segmenting") as bar, HeldInterrupt() as interrupt:
-        for index, (name, path) in enumerate(cases):
-            if not (run.folder / "items" / f"{name}.json").exists():
-                try:
-                    _one(name, read_picture(path), network, classes, run.folder)
-                except ReadError as error:
-                    run.fail(path, error)
-                    continue
-                except InputError as error:
-                    run.fail(path, ReadError(path, str(error), REMEDY))
-                    continue
-                except (MemoryError, cv2.error) as error:
-                    run.fail(path, ReadError(path, f"it is too large for this machine's memory ({type(error).__name__})", "shrink it"))
-                    continue
-            done += 1
-            bar.advance(index + 1, len(cases))
-            if interrupt.asked:
-                raise KeyboardInterrupt
-    return done
+    return one_by_one(cases, run, lambda name, path: _one(name, read_picture(path), network, classes, run.folder), "shrink it")
 
 
 def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -> None:
