@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import tacit
 from tacit.cli import app
-from tacit.errors import ConfigError, InputError, MissingError, UsageError
+from tacit.errors import ConfigError, InputError, MissingError, OutputError, UsageError
 from test_two_level import slice_of
 
 BRIEF = [
@@ -141,6 +141,7 @@ def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) 
         ("case,class\np00,well\np01,well\n", {}, InputError, "at least two classes"),
         ("case,class\nx,well\ny,ill\n", {}, InputError, "none of the 25 cases"),
         (two, {}, InputError, "1 patients that can be used"),
+        (two, {"pipeline": "three-level"}, UsageError, "known are two-level"),
         (two, {"unit": "slice"}, UsageError, "picture, series"),
         (two, {"steps": "sharpen"}, UsageError, "'sharpen' is unknown"),
         (two, {"set": ["unit=series"]}, UsageError, "no setting to change"),
@@ -151,3 +152,14 @@ def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) 
             fit(labels, f"o{number}", **options)
     with pytest.raises(MissingError, match=r"no model\.json"):
         tacit.classify_predict(place / "pictures", tmp_path / "p", model=place / "pictures")
+
+
+def test_a_finished_run_is_not_done_twice_and_changed_labels_are_refused(place: Path, taught: Path) -> None:
+    before = (taught / "model" / "weights.safetensors").stat().st_mtime_ns
+    again = tacit.classify_fit(place / "pictures", taught, labels=place / "pictures.csv", set=BRIEF, resume=True)
+    assert again.figures["cases"] == 24 and (taught / "model" / "weights.safetensors").stat().st_mtime_ns == before
+    assert not (taught / "cases").exists()
+    with pytest.raises(OutputError, match="not empty"):
+        tacit.classify_fit(place / "pictures", taught, labels=place / "pictures.csv", set=BRIEF)
+    with pytest.raises(OutputError, match="settings"):
+        tacit.classify_fit(place / "pictures", taught, labels=place / "pictures.csv", set=[*BRIEF, "members=4"], resume=True)

@@ -12,6 +12,7 @@ import pytest
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.read.labels import read_labels
 from tacit.use.cohort import find_cohort
+from tacit.use.shelf import Shelf
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +133,19 @@ def test_labels_are_read_and_faults_named(tmp_path: Path) -> None:
             read(text)
     with pytest.raises(InputError, match="cannot be read"):
         read_labels(tmp_path / "nowhere.csv")
+
+
+def test_a_shelf_gives_back_what_was_put_and_leaves_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    put = [{"rows": rng.normal(size=(n, 3)).astype(np.float32), "slices": rng.integers(0, 255, (n, 4, 5)).astype(np.uint8)} for n in (2, 0, 5)]
+    with Shelf(tmp_path / "cases") as shelf:
+        for number, arrays in enumerate(put):
+            shelf.put(arrays)
+            assert np.array_equal(shelf[0]["rows"], put[0]["rows"]) and len(shelf) == number + 1  # read between writes
+        for index in (-1, 0, 1, 2):
+            for name, array in put[index].items():
+                assert shelf[index][name].dtype == array.dtype and np.array_equal(shelf[index][name], array)
+        assert [len(one["rows"]) for one in shelf[1:]] == [0, 5] and not shelf[2]["rows"].flags.writeable
+        with pytest.raises(IndexError):
+            shelf[3]
+    assert not (tmp_path / "cases").exists()

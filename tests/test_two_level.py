@@ -8,11 +8,13 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from tacit.errors import InputError
+from tacit.learn.case_answers import evenly
 from tacit.learn.second_level import SecondLevel, SecondLevelConfig, resampled
 from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
 from tacit.learn.table_classifier import TableConfig
 from tacit.learn.temperature import fit_temperature, negative_log_likelihood, reliability, warmed
-from tacit.learn.two_level import TwoLevel, TwoLevelConfig, evenly
+from tacit.learn.two_level import TwoLevel, TwoLevelConfig
+from tacit.learn.workshop import Workshop
 from tacit.parts.weights import load_into, save_tensors
 from tacit.prepare.slice_lung import slice_lungs
 from tacit.prepare.twins import twin
@@ -154,11 +156,11 @@ def test_members_learn_answer_and_are_kept(unit: str, tmp_path: Path) -> None:
     )  # type: ignore[arg-type]
     network = TwoLevel(config)
     stacks = [stack(bool(label)) for label in y]
-    network.texture.fit([s[0] for s in stacks], 0)
-    cases = [network.described(s) for s in stacks]
-    p, chosen = network.fit(cases, y, np.arange(24), 0)
+    network.look([s[0] for s in stacks], 0)
+    cases = [network.kept(s) for s in stacks]
+    p, chosen = network.fit(cases, y, np.arange(24), Workshop())
     assert roc_auc_score(y, p[:, 1]) > 0.9 and len(chosen) == 3 == int(network.used)
-    new = [network.described(stack(bool(label))) for label in y[:8]]
+    new = [network.kept(stack(bool(label))) for label in y[:8]]
     answers = network.answers(new)
     assert (answers.p.argmax(1) == y[:8]).mean() >= 0.75
     assert (answers.low <= answers.p + 1e-12).all() and (answers.p <= answers.high + 1e-12).all() and np.allclose(answers.p.sum(1), 1)

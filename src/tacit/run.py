@@ -57,6 +57,7 @@ OWN = [
     "threshold.json",
     "metric.safetensors",
     "items",
+    "cases",
     "input",
     ".lock",
 ]

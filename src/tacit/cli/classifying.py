@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, GapsChoice, Json, Out, Overwrite, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Resume, Seed, Threads
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED
 
@@ -20,6 +20,7 @@ def fit(
     source: Annotated[Path, typer.Argument(metavar="SERIES", help="DICOM trees, volume files, folders of slices, pictures, or an audit's manifest.")],
     out: Out,
     labels: Annotated[Path, typer.Option(help="CSV case,class[,patient].")],
+    pipeline: Annotated[str, typer.Option(help="two-level: texture of slices, then what they say along a series.")] = "two-level",
     unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
     steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,
     gaps: GapsChoice = "refuse",
@@ -27,7 +28,9 @@ def fit(
         bool, typer.Option("--no-twins", help="Leave out the same pipeline on rims, backgrounds and lungs alone (a quarter of the time).")
     ] = False,
     seed: Seed = 0,
+    device: Device = "cpu",
     threads: Threads = 1,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     config: ConfigFile = None,
     set: Assignments = None,
@@ -37,8 +40,8 @@ def fit(
     from tacit.use.classify_fit import classify_fit as run
 
     result = run(
-        source, out, labels=labels, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, threads=threads,
-        overwrite=overwrite, config=config, set=set,
+        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, device=device, threads=threads,
+        resume=resume, overwrite=overwrite, config=config, set=set,
     )  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))
@@ -62,6 +65,7 @@ def predict(
     source: Annotated[Path, typer.Argument(metavar="NEW", help="New cases, as for fit; no label is needed.")],
     out: Out,
     model: Annotated[Path, typer.Option(help="OUT of tacit classify fit.")],
+    device: Device = "cpu",
     threads: Threads = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -69,7 +73,7 @@ def predict(
     """Name the class of new cases, with the spread of the members and each slice's evidence."""
     from tacit.use.classify_predict import classify_predict as run
 
-    result = run(source, out, model=model, threads=threads, overwrite=overwrite)
+    result = run(source, out, model=model, device=device, threads=threads, overwrite=overwrite)
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.answers, "failed": result.failed}, indent=1))
         if result.failed:

@@ -8,7 +8,7 @@ Single pictures have no second level. He et al. 2020 (Self-Trans) and the slides
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from tacit.config import Config, Count
 from tacit.errors import InputError
 from tacit.learn.block_vote import BlockVote
+from tacit.learn.case_answers import Answers, Kept, Rows, evenly
 from tacit.learn.second_level import SecondLevel, SecondLevelConfig
 from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
 from tacit.learn.table_classifier import TableConfig, grouped_folds
 from tacit.learn.temperature import fit_temperature, warmed
-
-Rows = NDArray[np.float64]
-Blocks = dict[str, NDArray[np.float32]]  # of one case: block → (slices, d)
+from tacit.learn.workshop import Workshop
 
 
 class TwoLevelConfig(Config):
@@ -41,16 +40,6 @@ class TwoLevelConfig(Config):
     second: SecondLevelConfig = SecondLevelConfig()
 
 
-@dataclass(frozen=True)
-class Answers:
-    """p (n, k), the lowest and highest member's (n, k), and the slices' (s, k) of each case."""
-
-    p: Rows
-    low: Rows
-    high: Rows
-    slices: list[Rows]
-
-
 class Member(nn.Module):
     """A slice classifier, and for series a second level."""
 
@@ -60,7 +49,7 @@ class Member(nn.Module):
         self.first = BlockVote(SliceTexture.BLOCKS, config.first)
         self.second = SecondLevel(config.second) if config.unit == "series" else None
 
-    def fit(self, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+    def fit(self, cases: Sequence[Kept], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
         """Learns from cases with their classes 0 … k − 1 and patients. In place."""
         chosen: dict[str, Any] = {"slices": self._teach(self.first, cases, labels, groups, seed)}
         if self.second is not None:
@@ -73,12 +62,12 @@ class Member(nn.Module):
             chosen["series"] = self.second.fit(curves, labels, groups, seed)
         return chosen
 
-    def answers(self, case: Blocks) -> tuple[Rows, Rows]:
+    def answers(self, case: Kept) -> tuple[Rows, Rows]:
         """(k,) of a case and (s, k) of its slices."""
         curve = self.first.probabilities(case)
         return (curve[0] if self.second is None else self.second.probabilities([curve])[0]), curve
 
-    def _teach(self, first: BlockVote, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
+    def _teach(self, first: BlockVote, cases: Sequence[Kept], labels: NDArray[np.int64], groups: NDArray, seed: int) -> dict[str, Any]:
         picked = [(i, int(s)) for i, case in enumerate(cases) for s in evenly(len(next(iter(case.values()))), self.config.slices)]
         if len(picked) > self.config.rows:
             keep = np.sort(np.random.default_rng([seed, 102]).permutation(len(picked))[: self.config.rows])
@@ -92,6 +81,7 @@ class TwoLevel(nn.Module):
     """The members and their temperature. `texture` describes slices; its words are learnt without labels, once for all members."""
 
     Config = TwoLevelConfig
+    device = "cpu"
     temperature: Tensor
     used: Tensor
 
@@ -106,31 +96,36 @@ class TwoLevel(nn.Module):
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))  # members that were taught: fewer where there are fewer patients
 
-    def described(self, stack: NDArray[np.uint8]) -> Blocks:
-        """The slices (s, h, w) of a case as rows."""
+    def look(self, slices: list[NDArray[np.uint8]], seed: int) -> None:
+        """Learns the words of texture, without labels. In place."""
+        self.texture.fit(slices, seed)
+
+    def kept(self, stack: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The slices (s, h, w) of a case as rows: block → (s, d) float32."""
         each = [self.texture.blocks(plane) for plane in stack]
         return {block: np.stack([e[block] for e in each]) for block in each[0]}
 
-    def fit(self, cases: list[Blocks], labels: NDArray[np.int64], groups: NDArray, seed: int, told: Any = lambda done, total: None) -> tuple[Rows, list[Any]]:
+    def fit(self, cases: Sequence[Kept], labels: NDArray[np.int64], groups: NDArray[Any], shop: Workshop) -> tuple[Rows, list[Any]]:
         """Teaches the members. In place. Gives each case's probabilities out of fold, (n, k), and what the members chose.
 
         Raises InputError where a class has patients for one side only.
         """
-        parts = list(grouped_folds(labels, groups, self.config.members, seed))
+        parts = list(grouped_folds(labels, groups, self.config.members, shop.seed))
         out_of_fold, chosen = np.zeros((len(cases), len(self.CLASSES))), []
-        for number, (train, test) in enumerate(parts):
-            member = self.members[number]
-            assert isinstance(member, Member)
-            chosen.append(member.fit([cases[i] for i in train], labels[train], groups[train], seed + 10 * number))
-            for i in test:
-                out_of_fold[i] = member.answers(cases[i])[0]
-            told(number + 1, len(parts))
+        with shop.bar("members") as bar:
+            for number, (train, test) in enumerate(parts):
+                member = self.members[number]
+                assert isinstance(member, Member)
+                chosen.append(member.fit([cases[i] for i in train], labels[train], groups[train], shop.seed + 10 * number))
+                for i in test:
+                    out_of_fold[i] = member.answers(cases[i])[0]
+                bar.advance(number + 1, len(parts))
         temperature = fit_temperature(out_of_fold, labels)
         self.temperature.fill_(temperature)
         self.used.fill_(len(parts))
         return warmed(out_of_fold, temperature), chosen
 
-    def answers(self, cases: list[Blocks]) -> Answers:
+    def answers(self, cases: Sequence[Kept]) -> Answers:
         """What the members say of new cases."""
         warmth = float(self.temperature)
         taught = [member for member in list(self.members)[: int(self.used)] if isinstance(member, Member)]
@@ -139,7 +134,6 @@ class TwoLevel(nn.Module):
         slices = [np.asarray(np.mean([curve for _, curve in of_case], axis=0)) for of_case in each]
         return Answers(np.asarray(p.mean(1)), np.asarray(p.min(1)), np.asarray(p.max(1)), slices)
 
-
-def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` places among `count`, evenly apart."""
-    return np.unique(np.round(np.linspace(0, count - 1, min(count, most))).astype(np.int64))
+    def maps(self, case: Kept) -> NDArray[np.float32] | None:
+        """None: texture of whole slices tells no place."""
+        return None

@@ -10,11 +10,11 @@ import numpy as np
 
 from tacit.errors import InputError
 from tacit.files import write_atomic
-from tacit.learn.two_level import TwoLevel
+from tacit.learn.pipelines import PIPELINES
 from tacit.read.folder import named_files
 from tacit.report.track import Bar
 from tacit.run import as_csv, command_line, open_run, plain
-from tacit.use.classify_fit import NAME, prepared
+from tacit.use.classify_cases import prepared
 from tacit.use.cohort import find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import load_model
@@ -36,6 +36,7 @@ def classify_predict(
     out: str | Path,
     *,
     model: str | Path,
+    device: str = "cpu",
     threads: int = 1,
     overwrite: bool = False,
 ) -> PredictResult:
@@ -44,9 +45,10 @@ def classify_predict(
     Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most), tables/slices.csv and a report.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
-    network, about = load_model(model, {NAME: TwoLevel})
-    command = command_line("classify predict", source, out, classify_predict.__kwdefaults__, model=model, threads=threads)
-    prepare_device("cpu", threads)
+    network, about = load_model(model, PIPELINES)
+    command = command_line("classify predict", source, out, classify_predict.__kwdefaults__, model=model, device=device, threads=threads)
+    device = prepare_device(device, threads)
+    network.device = device
     settings = {"classify": {"input": str(source), "model": str(model)}, **plain(network.config)}
     with open_run(out, command=command, settings=settings, reads=[*named_files(source), model], overwrite=overwrite) as run:
         cases = find_cohort(source, run, unit=about["unit"], steps=about["steps"], gaps=about["gaps"])
@@ -57,7 +59,7 @@ def classify_predict(
             for number, case in enumerate(cases):
                 stack = prepared(case, run)
                 if stack is not None:
-                    answer = network.answers([network.described(stack)])
+                    answer = network.answers([network.kept(stack)])
                     rows.append(_row(case.name, network.CLASSES, answer))
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))
