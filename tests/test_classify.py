@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 import tacit
 from tacit.cli import app
 from tacit.errors import ConfigError, InputError, MissingError, OutputError, UsageError
+from tacit.report.heat import coronal, heated, side_by_side
+from tacit.run import Run
+from tacit.use.report_case import write_case_page
 from test_two_level import slice_of
 
 BRIEF = [
@@ -28,20 +31,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """pictures/ and series/ of 24 and 12 patients, half of them ill, one broken file each; their labels; new ones of both."""
+    """pictures/ and series/ of 24 patients each, half of them ill, one broken file each; their labels; new ones of both."""
     place = tmp_path_factory.mktemp("cases")
     rng = np.random.default_rng(0)
     for folder, count in (("pictures", 24), ("new pictures", 8)):
         (place / folder).mkdir()
         for i in range(count):
             cv2.imwrite(str(place / folder / f"{folder[:1]}{i:02d}.png"), slice_of(rng, i % 2 == 1))
-    for folder, count in (("series", 12), ("new series", 4)):
+    for folder, count in (("series", 24), ("new series", 4)):
         for i in range(count):
             (place / folder / f"{folder[:1]}{i:02d}").mkdir(parents=True)
             for s in range(int(rng.integers(5, 9))):
                 cv2.imwrite(str(place / folder / f"{folder[:1]}{i:02d}" / f"{s}.png"), slice_of(rng, i % 2 == 1 and s in (2, 3)))
     (place / "pictures" / "broken.png").write_bytes(b"no picture")
-    for name, prefix, count in (("pictures", "p", 24), ("series", "s", 12)):
+    for name, prefix, count in (("pictures", "p", 24), ("series", "s", 24)):
         rows = [f"{prefix}{i:02d},{'ill' if i % 2 else 'well'},{i // 2 * 2 + i % 2}" for i in range(count)]
         (place / f"{name}.csv").write_text("case,class,patient\n" + "\n".join([*rows, "broken,ill,99"] if prefix == "p" else rows) + "\n")
     return place
@@ -91,13 +94,16 @@ def test_series_go_through_two_levels(place: Path, tmp_path: Path) -> None:
         app, ["classify", "fit", str(place / "series"), "-o", str(tmp_path / "r"), "--labels", str(place / "series.csv"), "--no-twins", *sets()]
     )
     assert done.exit_code == 0, done.output
-    assert "12 cases of 12 patients, out of fold" in done.stdout and "next: tacit classify predict NEW" in done.stdout
+    assert "24 cases of 24 patients, out of fold" in done.stdout and "next: tacit classify predict NEW" in done.stdout
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     assert record["unit"] == "series" and record["figures"]["auc"] > 0.8 and "series" in record["members"][0]
     done = CliRunner().invoke(app, ["classify", "predict", str(place / "new series"), "-o", str(tmp_path / "o"), "--model", str(tmp_path / "r"), "--json"])
     answers = json.loads(done.stdout)["cases"]
     assert done.exit_code == 0 and [a["case"] for a in answers] == ["n00", "n01", "n02", "n03"]
     assert sum(a["class"] == ("ill" if i % 2 else "well") for i, a in enumerate(answers)) >= 3
+    assert sorted(p.stem for p in (tmp_path / "o" / "reports").iterdir()) == ["n00", "n01", "n02", "n03"]
+    text = (tmp_path / "o" / "reports" / "n01.html").read_text()
+    assert "Most telling slices" in text and "Evidence" in text and "tells no place" in text and "From the front" in text
     slices = rows_of(tmp_path / "o" / "tables" / "slices.csv")
     assert {r["case"] for r in slices} == {"n00", "n01", "n02", "n03"} and len(slices) == len(list((place / "new series").rglob("*.png")))
     one = tacit.classify_predict(place / "new series" / "n01" / "2.png", tmp_path / "p", model=tmp_path / "r")  # a series of one slice
@@ -163,3 +169,23 @@ def test_a_finished_run_is_not_done_twice_and_changed_labels_are_refused(place: 
         tacit.classify_fit(place / "pictures", taught, labels=place / "pictures.csv", set=BRIEF)
     with pytest.raises(OutputError, match="settings"):
         tacit.classify_fit(place / "pictures", taught, labels=place / "pictures.csv", set=[*BRIEF, "members=4"], resume=True)
+
+
+def test_heat_is_seen_where_it_lies(tmp_path: Path) -> None:
+    grey = np.full((40, 60), 90, np.uint8)
+    heat = np.zeros((20, 30), np.float32)
+    heat[4:8, 20:26] = 1.0
+    found = heated(grey, heat)
+    changed = (found != 90).any(2)
+    assert changed[10:14, 42:50].all() and not changed[:, :36].any() and not changed[20:].any()
+    slices = side_by_side(np.stack([grey] * 5), [3, 5, 7, 9, 11], side=40)
+    assert slices.shape == (2 * 46 + 6, 4 * 66 + 6, 3)
+    front = coronal(np.stack([np.zeros((8, 10), np.uint8), np.full((8, 10), 200, np.uint8)]), height=20)
+    assert front.shape == (20, 10, 3) and front[0, 0, 0] == 200 and front[-1, 0, 0] == 0  # feet below
+    run = Run(tmp_path, {"command": "tacit classify predict"})
+    row = {"case": "a", "class": "ill", "p_ill": 0.8, "p_well": 0.2, "low_ill": 0.7, "high_ill": 0.9, "low_well": 0.1, "high_well": 0.3}
+    curve = np.stack([np.linspace(0.1, 0.9, 9), np.linspace(0.9, 0.1, 9)], 1)
+    volume = np.zeros((5, 10, 10), np.float32)
+    volume[2, 3, 4] = 1.0
+    write_case_page(run, row, curve, np.full((9, 40, 40), 60, np.uint8), volume, ("ill", "well"))
+    assert (tmp_path / "figures" / "maps" / "a.jpg").exists() and "where the evidence lies" in (tmp_path / "reports" / "a.html").read_text()

@@ -78,6 +78,25 @@ def test_hard_votes_are_shares_of_the_voters() -> None:
     assert set(np.unique(table.probabilities(rows))) <= {0.0, 0.5, 1.0}
 
 
+def test_the_best_voter_is_the_one_that_was_better_out_of_fold() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(160) % 2
+    noise = rng.normal(size=(160, 40))
+    flat = noise.copy()
+    flat[:, 0] = rng.normal(size=160) * 0.01 + y + 100 * (rng.random(160) < 0.05)  # a threshold of one column, far values hide it from a kernel
+    round_ = noise[:, :2] * 0.3
+    angle = 2 * np.pi * rng.random(160)
+    round_ += np.where(y == 1, 2.0, 0.5)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)  # a ring around a disc
+    for rows, best in ((flat, "trees"), (round_, "svm")):
+        table = TableClassifier(SMALL.model_copy(update={"vote": "best", "depth": (1,)}))
+        chosen = table.fit(rows, y, np.arange(160), 0)
+        assert chosen["asked"] == [best] and chosen[best]["auc"] == max(chosen["svm"]["auc"], chosen["trees"]["auc"])
+        alone = TableClassifier(SMALL.model_copy(update={"depth": (1,), "trees": best == "trees", "svm": best == "svm"}))
+        alone.fit(rows, y, np.arange(160), 0)
+        assert np.array_equal(table.probabilities(rows), alone.probabilities(rows))
+        assert (len(table.trees) > 0) == (best == "trees") and (table.support.numel() > 0) == (best == "svm")
+
+
 def test_labels_without_meaning_are_not_learnt() -> None:
     """Out of fold, labels drawn by patient say nothing; a leak across patients would lift this far above a half."""
     rng = np.random.default_rng(0)

@@ -51,6 +51,7 @@ OWN = [
     "tables",
     "figures",
     "report.html",
+    "reports",
     "pairs.csv",
     "points.csv",
     "submission.csv",

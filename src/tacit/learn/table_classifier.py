@@ -23,13 +23,14 @@ from tacit.report.classes import area
 
 Rows = NDArray[np.float64]
 LEAST = 1e-6  # SD below which a column is constant
-BUFFERS = ("mean", "scale", "support", "weights", "offset", "gamma", "slope", "shift", "trees")
+BUFFERS = ("mean", "scale", "support", "weights", "offset", "gamma", "slope", "shift", "trees", "asked")
+OF = {"svm": ("support", "weights", "offset", "gamma", "slope", "shift"), "trees": ("trees",)}  # what each voter holds
 
 
 class TableConfig(Config):
     svm: bool = True
     trees: bool = True
-    vote: Literal["soft", "hard"] = "soft"  # mean of both probabilities, or the share of both that names a class
+    vote: Literal["soft", "hard", "best"] = "soft"  # mean of both probabilities · share of both that names a class · the one with the larger area out of fold
     c: tuple[Positive, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)  # of the SVM (the slides' range)
     gamma: tuple[Positive, ...] = (0.01, 0.1, 1.0, 10.0)  # of its kernel exp(−γ ‖a − b‖² / columns), columns standardised (the slides': .001–100)
     rounds: tuple[Count, ...] = (50, 200)  # trees
@@ -50,7 +51,7 @@ class TableClassifier(nn.Module):
         if not (self.config.svm or self.config.trees):
             raise InputError("a table classifier needs svm or trees, or both")
         for name in BUFFERS:
-            self.register_buffer(name, torch.zeros(0, dtype=torch.uint8 if name == "trees" else torch.float64))
+            self.register_buffer(name, torch.zeros(0, dtype=torch.uint8 if name in ("trees", "asked") else torch.float64))
 
     def make_room(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Buffers of the sizes that a file holds (see parts/weights.py)."""
@@ -73,15 +74,22 @@ class TableClassifier(nn.Module):
             chosen["svm"] = self._fit_svm(self._standard(rows), labels, parts, seed)
         if self.config.trees:
             chosen["trees"] = self._fit_trees(rows, labels, parts, seed)
+        names = [name for name in ("svm", "trees") if name in chosen]
+        if self.config.vote == "best":
+            names = [max(names, key=lambda name: chosen[name]["auc"])]  # of equals the SVM
+        for left in [buffer for name, own in OF.items() if name not in names for buffer in own]:
+            setattr(self, left, getattr(self, left).new_zeros(0))
+        chosen["asked"] = names
+        self.asked = torch.tensor(["svm" in names, "trees" in names], dtype=torch.uint8)
         return chosen
 
     def probabilities(self, table: NDArray[np.floating]) -> Rows:
         """table (n, d) → (n, k); each row sums to 1."""
         rows = np.asarray(table, np.float64)
         found = []
-        if self.config.svm:
+        if self.asked[0]:
             found.append(self._svm_probabilities(self._standard(rows)))
-        if self.config.trees:
+        if self.asked[1]:
             found.append(self._tree_probabilities(rows))
         if self.config.vote == "hard":
             found = [np.eye(p.shape[1])[p.argmax(1)] for p in found]

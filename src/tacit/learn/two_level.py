@@ -36,7 +36,7 @@ class TwoLevelConfig(Config):
     slices: Count = 24  # of a series that teach, evenly along it
     rows: Count = 800  # slices that teach a member at most, drawn by the seed
     texture: SliceTextureConfig = SliceTextureConfig()
-    first: TableConfig = TableConfig(trees=False, c=(0.1, 1.0, 10.0), gamma=(0.1, 1.0), rounds=(100,), depth=(3,), folds=3)  # taught members × (inner + 1) times
+    first: TableConfig = TableConfig(vote="best", c=(0.1, 1.0, 10.0), gamma=(0.1, 1.0), rounds=(100,), depth=(3,), folds=3)  # members × (inner + 1) times
     second: SecondLevelConfig = SecondLevelConfig()
 
 

@@ -18,6 +18,7 @@ from tacit.use.classify_cases import prepared
 from tacit.use.cohort import find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import load_model
+from tacit.use.report_case import write_case_page
 from tacit.use.report_classify import write_predict_report
 
 
@@ -42,7 +43,7 @@ def classify_predict(
 ) -> PredictResult:
     """Classifies the cases that `source` names with the OUT of `tacit classify fit`; same names and defaults as the command line.
 
-    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most), tables/slices.csv and a report.
+    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most), tables/slices.csv, reports/<case>.html and report.html.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
     network, about = load_model(model, PIPELINES)
@@ -59,8 +60,10 @@ def classify_predict(
             for number, case in enumerate(cases):
                 stack = prepared(case, run)
                 if stack is not None:
-                    answer = network.answers([network.kept(stack)])
+                    kept = network.kept(stack)
+                    answer = network.answers([kept])
                     rows.append(_row(case.name, network.CLASSES, answer))
+                    write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES)
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))
         if not rows:
@@ -69,7 +72,7 @@ def classify_predict(
         write_atomic(run.folder / "tables" / "cases.csv", as_csv(header, [tuple(row[h] for h in header) for row in rows]))
         write_atomic(run.folder / "tables" / "slices.csv", as_csv(("case", "slice", *(f"p_{c}" for c in network.CLASSES)), slices))
         run.record |= {"images": len(cases), "ok": len(rows), "unit": about["unit"], "classes": list(network.CLASSES)}
-        write_predict_report(run, settings, rows, slices, network.CLASSES, {c.name: c for c in cases})
+        write_predict_report(run, settings, rows, network.CLASSES)
         return PredictResult(Path(out), len(rows), len(run.failures), rows)
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from tacit.config import to_toml
-from tacit.errors import InputError
 from tacit.files import write_atomic
 from tacit.learn.temperature import reliability
 from tacit.read.labels import Labels
-from tacit.report.class_figures import evidence_plot, worth_plot
+from tacit.report.class_figures import worth_plot
 from tacit.report.page import Panel, page
-from tacit.report.picture import embedded, jpeg
+from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
 from tacit.use.cohort import Case
 
@@ -76,18 +73,15 @@ def write_fit_report(
     write_atomic(run.folder / "report.html", text)
 
 
-def write_predict_report(
-    run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], slices: list[tuple[Any, ...]], classes: tuple[str, ...], cases: dict[str, Case]
-) -> None:
-    """report.html: the least sure cases first, each with its most telling slice and, for a series, its evidence along z."""
-    curves = {name: np.array([row[2:] for row in slices if row[0] == name], float) for name in (row["case"] for row in rows)}
+def write_predict_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], classes: tuple[str, ...]) -> None:
+    """report.html: the cohort, the least sure cases first, each with its most telling slice; a page a case is in reports/."""
     order = sorted(rows, key=lambda row: row[f"p_{row['class']}"])
     run.record["warnings"] = warnings = (
         [f"{sum(_apart(row, classes) for row in rows)} of {len(rows)} cases: the members do not agree on the class; look at them."]
         if any(_apart(row, classes) for row in rows)
         else []
     )
-    panels = [_panel(row, classes, curves[row["case"]], cases[row["case"]]) for row in order[:SHOWN]]
+    panels = [_panel(run, row) for row in order[:SHOWN]]
     counts = {c: sum(row["class"] == c for row in rows) for c in classes}
     text = page(
         title=f"{len(rows)} cases classified",
@@ -98,7 +92,7 @@ def write_predict_report(
             ("named", ", ".join(f"{c} {n}" for c, n in counts.items())),
             ("seconds", f"{run.seconds:.0f}"),
         ],
-        galleries=[("Least sure cases", "The most telling slice of each; for a series what every slice says.", panels)],
+        galleries=[("Least sure cases", "The most telling slice of each. A page for every case is in reports/.", panels)],
         tables=[
             (
                 "Cases",
@@ -144,16 +138,10 @@ def _apart(row: dict[str, Any], classes: tuple[str, ...]) -> bool:
     return any(row[f"high_{c}"] > row[f"low_{row['class']}"] for c in classes if c != row["class"])
 
 
-def _panel(row: dict[str, Any], classes: tuple[str, ...], curve: Any, case: Case) -> Panel:
-    telling = int(curve[:, classes.index(row["class"])].argmax())
+def _panel(run: Run, row: dict[str, Any]) -> Panel:
     caption = f"{row['class']} {row['p_' + row['class']]:.2f} [{row['low_' + row['class']]:.2f}, {row['high_' + row['class']]:.2f}]"
-    if len(curve) > 1:
-        return Panel(row["case"], embedded(evidence_plot(curve, classes), "png"), None, f"{caption}; most telling: slice {telling + 1}")
-    try:
-        picture = embedded(jpeg(np.repeat(case.prepared()[telling][..., None], 3, axis=2)), "jpeg")
-    except InputError:
-        return Panel(row["case"], "", None, caption)
-    return Panel(row["case"], picture, None, caption)
+    picture = (run.folder / "figures" / "cases" / f"{row['case']}.jpg").read_bytes()
+    return Panel(row["case"], embedded(picture, "jpeg"), None, caption)
 
 
 def _number(value: Any) -> Any:
