@@ -38,6 +38,8 @@ proof: venv
 	$(PY) benchmarks/vessels.py --seeds 0 1 2
 	$(PY) benchmarks/chest.py phantom-chest
 	$(PY) benchmarks/few_labels.py
+	$(PY) benchmarks/classify.py
+	$(PY) benchmarks/classify_ucsd.py
 	$(PY) benchmarks/write_results.py
 
 torture: venv

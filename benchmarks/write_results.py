@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from write_chest import chest
+from write_classify import classes
 from write_ct import drawn_cts
 from write_few_labels import few_labels
 from write_index import index
@@ -117,6 +118,7 @@ def written() -> str:
         vessels(RESULTS)
         + chest(RESULTS)
         + extra("ct_phantom.json", drawn_cts)
+        + classes(RESULTS)
         + landmarks(RESULTS)
         + few_labels(RESULTS)
         + shape_guided(RESULTS)

@@ -1,0 +1,69 @@
+"""The section of docs/results.md on classes of CT pictures and series, from benchmarks/results/classify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UCSD = {
+    "labels-10": "10% of the labels",
+    "labels-25": "25%",
+    "labels-50": "50%",
+    "labels-100": "**all of train**",
+    "train-and-val": "train and val",
+    "ring-only": "all of train, outer ring only",
+    "background-only": "all of train, no lungs",
+    "lung-only": "all of train, lungs only",
+}
+
+
+def classes(results: Path) -> str:
+    """The section; empty where nothing was measured."""
+    folder = results / "classify"
+    ucsd = [json.loads(p.read_text()) for p in sorted((folder / "ucsd").glob("*.json"))]
+    other = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
+    if not ucsd and not other:
+        return ""
+    text = "\n## Classes of CT pictures and series\n"
+    if ucsd:
+        by_row: dict[str, list[dict[str, Any]]] = {}
+        for r in ucsd:
+            by_row.setdefault(r["row"], []).append(r)
+        lines = [_line(title, by_row[row]) for row, title in UCSD.items() if row in by_row]
+        text += (
+            "\nUCSD COVID-CT, official split, `tacit classify fit` with its defaults (texture, no network, no outside weights), scored on the 203 test pictures; mean over seeds ± SD, in brackets seed 0's 95% interval over papers\n"
+            "(the set names no patient). Out of fold: inside the taught pictures, papers whole. Twins see a part of each picture only: what they tell without the lungs is framing and source. `python benchmarks/classify_ucsd.py`\n\n"
+            "| taught by | pictures | seeds | area, test | F1 of COVID, test | area out of fold | no lung found | CPU seconds |\n|---|---|---|---|---|---|---|---|\n"
+            + "\n".join(lines)
+            + "\n"
+        )
+    if other:
+        text += "\n| `python benchmarks/classify.py` row | seed | cases | area, test | accuracy, test | area out of fold | CPU seconds |\n|---|---|---|---|---|---|---|\n"
+        text += "\n".join(_other(r) for r in other) + "\n"
+    return text
+
+
+def _line(title: str, runs: list[dict[str, Any]]) -> str:
+    first = min(runs, key=lambda r: r["seed"])["test"]["interval"]["auc"]
+    area, inside = [r["test"]["auc"] for r in runs], [r["out_of_fold"]["auc"] for r in runs]
+    f1 = [next(c["f1"] for c in r["test"]["classes"] if c["class"] == "COVID") for r in runs]
+    return (
+        f"| {title} | {runs[0]['taught_by']} | {len(runs)} | {_spread(area)} [{first[0]:.3f}, {first[1]:.3f}] | {_spread(f1)} | {_spread(inside)} | "
+        f"{runs[0]['without_lungs']} | {np.mean([r['seconds']['cpu'] for r in runs]):.0f} |"
+    )
+
+
+def _other(r: dict[str, Any]) -> str:
+    test = r["test"]
+    low, high = test["interval"]["auc"]
+    return (
+        f"| {r['row']} | {r['seed']} | {test['cases']} | {test['auc']:.3f} [{low:.3f}, {high:.3f}] | {test['accuracy']:.3f} | {r['out_of_fold']['auc']:.3f} | "
+        f"{r['seconds']['cpu']:.0f} |"
+    )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
