@@ -57,10 +57,11 @@ def f1_plot(figures: dict[str, dict[str, Any]], classes: tuple[str, ...]) -> byt
         low, high = np.array([row["f1_interval"] for row in found["classes"]]).T
         axis.bar(at, f1, 0.92 * width, color=colour, alpha=0.85, label=_short(name), hatch=None if line == "-" else "//", edgecolor="white", linewidth=0.5)
         axis.errorbar(at, f1, [np.maximum(f1 - low, 0), np.maximum(high - f1, 0)], fmt="none", ecolor="#1c2733", elinewidth=1, capsize=2)
-        for x, value in zip(at, f1, strict=True):
-            axis.text(x, 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=7, color="white", rotation=90 if len(figures) > 5 else 0)
+        for x, value, top in zip(at, f1, np.maximum(high, f1), strict=True):
+            axis.text(x, top + 0.02, f"{value:.2f}", ha="center", va="bottom", fontsize=7, color="#1c2733", rotation=90 if len(figures) > 5 else 0)
     axis.set_xticks(range(len(classes)), [f"{row['class']} ({row['support']})" for row in next(iter(figures.values()))["classes"]], fontsize=9)
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(0, 1.14)
+    axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axis.set_ylabel("F1, 95% interval over patients", fontsize=9)
     bare(axis)
     axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(len(figures), 4))
