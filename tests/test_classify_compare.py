@@ -34,7 +34,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "fewer" / "p03.png").unlink()
     fewer = [line for line in (place / "pictures.csv").read_text().splitlines() if not line.startswith("p03")]
     (place / "fewer.csv").write_text("\n".join(fewer) + "\n")
-    for name, source, settings in (("a", "pictures", ["first.trees=false"]), ("b", "pictures", ["first.svm=false"]), ("c", "fewer", ["first.trees=false"])):
+    for name, source, settings in (
+        ("a", "pictures", ["first.trees=false"]),
+        ("b", "pictures", ["first.svm=false", "first.trees=true"]),
+        ("c", "fewer", ["first.trees=false"]),
+    ):
         tacit.classify_fit(place / source, place / name, labels=place / f"{source}.csv", twins=False, set=[*BRIEF, *settings])
     for name in "ab":
         tacit.classify_predict(place / "new", place / f"{name} new", model=place / name)

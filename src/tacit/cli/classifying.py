@@ -24,7 +24,12 @@ def fit(
     source: Annotated[Path, typer.Argument(metavar="SERIES", help="DICOM trees, volume files, folders of slices, pictures, or an audit's manifest.")],
     out: Out,
     labels: Annotated[Path, typer.Option(help="CSV case,class[,patient].")],
-    pipeline: Annotated[str, typer.Option(help="two-level: texture of slices, then what they say along a series.")] = "two-level",
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            help="two-level: texture of slices, then what they say along a series; gate: cases of low and of high contrast, each to a pipeline of their own."
+        ),
+    ] = "two-level",
     unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
     steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,
     gaps: GapsChoice = "refuse",

@@ -14,6 +14,7 @@ from tacit.report.page import Panel, page
 from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
 from tacit.use.cohort import Case
+from tacit.use.report_gate import Extra
 from tacit.use.shortcuts import METADATA
 
 FEW = 20  # patients a class below which no accuracy claim is supported
@@ -23,9 +24,18 @@ NAMED = 6  # facts that a warning names
 
 
 def write_fit_report(
-    run: Run, settings: dict[str, Any], cases: list[Case], labels: Labels, p: Any, y: Any, found: dict[str, Any], twins: dict[str, dict[str, Any]]
+    run: Run,
+    settings: dict[str, Any],
+    cases: list[Case],
+    labels: Labels,
+    p: Any,
+    y: Any,
+    found: dict[str, Any],
+    twins: dict[str, dict[str, Any]],
+    extra: Extra | None = None,
 ) -> None:
-    """tables/out_of_fold.csv, tables/classes.csv, tables/twins.csv, figures/worth.png and report.html."""
+    """tables/out_of_fold.csv, tables/classes.csv, tables/twins.csv, figures/worth.png and report.html. extra: what the pipeline adds to it."""
+    extra = extra or Extra()
     rows = [
         (c.name, labels.of[c.name], labels.patient[c.name], labels.classes[int(q.argmax())], *(round(float(v), 4) for v in q))
         for c, q in zip(cases, p, strict=True)
@@ -40,7 +50,7 @@ def write_fit_report(
     plot = worth_plot(p, y, labels.classes, bins, error)
     write_atomic(run.folder / "figures" / "worth.png", plot)
     run.record["calibration_error"] = round(error, 4)
-    run.record["warnings"] = warnings = fit_warnings(found, twins, labels, cases)
+    run.record["warnings"] = warnings = [*fit_warnings(found, twins, labels, cases), *extra.warnings]
     low, high = found["interval"]["auc"]
     text = page(
         title=f"{len(labels.classes)} classes, {found['cases']} cases of {found['patients']} patients",
@@ -58,7 +68,7 @@ def write_fit_report(
             ("seconds", f"{run.seconds:.0f}"),
         ],
         galleries=[],
-        figures=[Panel("Worth", embedded(plot, "png"), None, "ROC of each class, confusion (counts), reliability; out of fold.")],
+        figures=[Panel("Worth", embedded(plot, "png"), None, "ROC of each class, confusion (counts), reliability; out of fold."), *extra.figures],
         tables=[
             ("Classes", "", list(header), [[_number(r[h]) for h in header] for r in found["classes"]]),
             (
@@ -68,6 +78,7 @@ def write_fit_report(
                 list(twin_header),
                 [[_number(v) for v in row] for row in beside],
             ),
+            *extra.tables,
         ],
         failures=run.failures,
         settings=to_toml(settings),
