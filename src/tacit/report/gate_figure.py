@@ -14,7 +14,7 @@ def gate_plot(numbers: NDArray[np.float64], labels: Labels, classes: tuple[str, 
     drawn = figure(8.4, 1.3 + 0.5 * len(classes))
     axis = drawn.subplots()
     rng = np.random.default_rng(0)
-    for j, kind in enumerate(classes):
+    for j in range(len(classes)):
         own = numbers[labels == j]
         axis.scatter(own, j + 0.22 * rng.uniform(-1, 1, len(own)), s=14, color=COLOURS[j % len(COLOURS)], alpha=0.65, linewidths=0)
     axis.axvline(threshold, color="#1c2733", lw=1.2)

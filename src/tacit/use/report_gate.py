@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.files import write_atomic
-from tacit.learn.case_answers import Kept, Rows
+from tacit.learn.case_answers import Rows
 from tacit.learn.gated import BRANCHES, Gated
 from tacit.prepare.associate import association, cramers_v
 from tacit.prepare.explore import shortcut
