@@ -107,7 +107,7 @@ def test_a_patient_on_both_sides_of_the_gate_teaches_nothing_about_itself() -> N
 def test_a_threshold_by_labels_is_chosen_without_the_patients_that_it_is_scored_on() -> None:
     c = config(threshold="labels", folds=2, candidates=2)
     network = Gated(c)
-    cases, y, groups = cases_of(network, 32)
+    cases, y, groups = cases_of(network, 48)
     p, _ = network.fit(cases, y, groups, Workshop())
     numbers = network.numbers(cases)
     worth = {
@@ -143,8 +143,11 @@ def test_what_a_gate_cannot_do_is_said() -> None:
         Gated(config()).fit(cases, one_class.astype(np.int64), groups, Workshop())
     with pytest.raises(InputError, match="none of 1 thresholds leaves both branches enough"):
         Gated(config(threshold="labels", folds=2, candidates=1)).fit(cases[:8], one_class[:8].astype(np.int64), groups[:8], Workshop())
-    with pytest.raises(InputError, match="for every case, so it parts none; choose another with --set by="):
+    with pytest.raises(InputError, match="for every case, so it parts none; give another --set threshold= or by="):
         Gated(config()).fit([cases[0]] * 8, y[:8], groups[:8], Workshop())
+    few = Gated(config(low={"settings": {"members": 4, "first": {"folds": 3}}}))
+    with pytest.raises(InputError, match=r"branch low \(4 cases of 4 patients\): a class has one patient only.*--set threshold= or by="):
+        few.fit([dict(c) for c in cases[:8]], y[:8], groups[:8], Workshop())
     for settings, said in (
         ({"by": "loudness"}, "setting by"),
         ({"threshold": "guess"}, "setting threshold"),
@@ -169,7 +172,7 @@ def test_association_is_that_of_scipy_and_scikit_learn() -> None:
     found = association([*numbers[:79], None], high)
     assert found == ("auc", pytest.approx(roc_auc_score(~high[:79], numbers[:79])))
     assert cramers_v(["a", "b"] * 4, [True, False] * 4) == pytest.approx(1) and np.isnan(cramers_v(["a"] * 4, [True, False] * 2))
-    assert np.isnan(association([1.0] * 4, np.ones(4, bool))[1])
+    assert np.isnan(association([1.0] * 4, np.array([True, False] * 2))[1]) and np.isnan(association([1.0, 2.0], np.ones(2, bool))[1])
 
 
 @pytest.fixture(scope="module")

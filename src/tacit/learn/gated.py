@@ -29,6 +29,7 @@ from tacit.report.classes import area
 
 Places = NDArray[np.int64]
 BRANCHES = ("low", "high")
+REMEDY = "give another --set threshold= or by=, or --pipeline two-level"
 OVER: dict[str, Callable[[NDArray[Any]], Any]] = {"mean": np.mean, "median": np.median, "largest": np.max}
 
 
@@ -144,7 +145,10 @@ class Gated(nn.Module):
             own = np.flatnonzero(sides[rows] == side)
             places = rows[own]
             branch: Pipeline = getattr(self, side)
-            p[own], members = branch.fit(_Part(cases, places, self._prefix(side)), labels[places], groups[places], shop.inside(side))
+            try:
+                p[own], members = branch.fit(_Part(cases, places, self._prefix(side)), labels[places], groups[places], shop.inside(side))
+            except InputError as error:  # too few for the folds inside a member, say
+                raise InputError(f"branch {side} ({len(own)} cases of {len(np.unique(groups[places]))} patients): {error}; {REMEDY}") from error
             chosen += [{"branch": side, "member": member} for member in members]
         return p, chosen
 
@@ -188,9 +192,7 @@ class Gated(nn.Module):
         try:
             return two_clusters(numbers)
         except InputError as error:
-            raise InputError(
-                f"the gate's {self.config.by} is {numbers[0]:.4g} for every case, so it parts none; choose another with --set by=, or --pipeline two-level"
-            ) from error
+            raise InputError(f"the gate's {self.config.by} is {numbers[0]:.4g} for every case, so it parts none; {REMEDY}") from error
 
     def _check(self, side: str, sides: NDArray[np.str_], labels: Places, groups: NDArray[Any]) -> None:
         for j, name in enumerate(self.CLASSES):
@@ -199,8 +201,7 @@ class Gated(nn.Module):
             if patients < 2:
                 raise InputError(
                     f"branch {side} ({self.config.by} {'above' if side == 'high' else 'up to'} {float(self.threshold):.4g}) has {int((sides == side).sum())} of "
-                    f"{len(sides)} cases, of class {name!r} {int(own.sum())} of {patients} patients; at least two patients a class are expected: "
-                    "give another --set threshold= or by=, or --pipeline two-level"
+                    f"{len(sides)} cases, of class {name!r} {int(own.sum())} of {patients} patients; at least two patients a class are expected; {REMEDY}"
                 )  # fmt: skip
 
 

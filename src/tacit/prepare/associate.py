@@ -17,7 +17,7 @@ def association(column: list[float | str | None], is_high: NDArray[np.bool_]) ->
     known = np.array([isinstance(v, (int, float)) and bool(np.isfinite(v)) for v in column])
     if known.any() and all(v is None or isinstance(v, (int, float)) for v in column):
         numbers = np.array([float(v) for v, k in zip(column, known, strict=True) if k and v is not None])
-        found = one_area(numbers, is_high[known])
+        found = one_area(numbers, is_high[known]) if np.ptp(numbers) > 0 else float("nan")
         return "auc", max(found, 1 - found)
     return "cramers-v", cramers_v(["" if v is None else str(v) for v in column], is_high.tolist())
 

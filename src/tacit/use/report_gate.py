@@ -26,7 +26,7 @@ from tacit.use.cohort import Case
 from tacit.use.shortcuts import metadata_of
 
 TELLING = 0.6  # lower end of the area with which facts tell the branch, from which the gate is said to separate sources
-NAMED = 3  # facts that the sentence names
+NAMED, STRONG = 3, 0.3  # facts that the sentence names at most; how strong on the scale of `_strength` they must be
 SHOWN = 15  # facts on the page
 
 
@@ -94,8 +94,13 @@ def _sentence(columns: Any, facts: list[tuple[str, str, float]], sides: NDArray[
     ends = f"an area of {found.auc:.3f} [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
     if found.interval[0] <= TELLING:
         return f"Headers, times and sizes of the files alone do not tell the branch ({ends}).", False
-    most = ", ".join(f"{name} {'V' if measure == 'cramers-v' else 'area'} {value:.2f}" for name, measure, value in facts[:NAMED])
-    return f"The gate separates sources of the files, not contrast: their headers, times and sizes alone tell the branch with {ends}; most of all {most}.", True
+    most = ", ".join(
+        f"{name} {'V' if measure == 'cramers-v' else 'area'} {value:.2f}" for name, measure, value in facts[:NAMED] if _strength(measure, value) >= STRONG
+    )
+    return (
+        f"The gate separates sources of the files, not contrast: their headers, times and sizes alone tell the branch with {ends}{f'; most of all {most}' if most else ''}.",
+        True,
+    )
 
 
 def _strength(measure: str, value: float) -> float:
