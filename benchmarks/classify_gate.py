@@ -39,7 +39,9 @@ def run(row: str, seed: int) -> None:
     gate = json.loads((out / "run.json").read_text()).get("gate")
     result = {"row": row, "taught_by": found.cases, "out_of_fold": found.figures, "test": test, "gate": gate, "seconds": seconds}
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
-    print(f"{row} seed {seed}: out of fold {found.figures['auc']:.3f}, test auc {test['auc']:.3f} {test['interval']['auc']}, {seconds['cpu']} CPU s", flush=True)
+    print(
+        f"{row} seed {seed}: out of fold {found.figures['auc']:.3f}, test auc {test['auc']:.3f} {test['interval']['auc']}, {seconds['cpu']} CPU s", flush=True
+    )
     if gate:
         print(f"  {gate['low']} low, {gate['high']} high. {gate['said']}", flush=True)
 
