@@ -66,7 +66,8 @@ def test_pictures_are_told_beside_their_twins(taught: Path) -> None:
     record = json.loads((taught / "run.json").read_text())
     assert record["figures"]["auc"] > 0.9 and record["figures"]["cases"] == 24 and record["figures"]["patients"] == 24
     twins = {row["seen"]: row for row in rows_of(taught / "tables" / "twins.csv")}
-    assert set(twins) == {"the cases", "ring only", "background only", "lung only"}
+    assert set(twins) == {"the cases", "ring only", "background only", "lung only", "metadata only"}
+    assert float(twins["metadata only"]["low"]) < 0.6 and not any("headers" in w for w in record["warnings"])
     assert float(twins["lung only"]["auc"]) > 0.8 > float(twins["ring only"]["auc"])  # the sign of illness lies in the lungs
     assert set(record["inputs"]) == {"labels", "broken", *(f"p{i:02d}" for i in range(24))}
     assert record["failed"] == 1 and record["uses_labels"] is True and record["without_lungs"] == []

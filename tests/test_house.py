@@ -82,7 +82,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit classify_fit classify_predict compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
+    kept = "Cases Image TacitError __version__ audit classify_compare classify_fit classify_predict compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -140,7 +140,7 @@ def functions(verb: Callable) -> list[Callable]:
     return [getattr(tacit, n) for n in (verb.__name__, f"{verb.__name__}_images", f"decide_{verb.__name__}") if n in tacit.__all__]
 
 
-@pytest.mark.parametrize("part", ["fit", "predict"])
+@pytest.mark.parametrize("part", ["fit", "predict", "compare"])
 def test_classify_has_the_names_and_defaults_of_its_functions(part: str) -> None:
     typed = inspect.signature(getattr(classifying, part)).parameters
     known = inspect.signature(getattr(tacit, f"classify_{part}")).parameters

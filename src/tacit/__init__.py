@@ -28,6 +28,7 @@ _WHERE = {
     "Image": "tacit.image",
     "TacitError": "tacit.errors",
     "audit": "tacit.use.audit",
+    "classify_compare": "tacit.use.classify_compare",
     "classify_fit": "tacit.use.classify_fit",
     "classify_predict": "tacit.use.classify_predict",
     "compare": "tacit.use.compare",

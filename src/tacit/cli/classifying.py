@@ -1,8 +1,9 @@
-"""The verb that learns and names classes: classify fit, classify predict."""
+"""The verb that learns and names classes: classify fit, classify predict, classify compare."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,10 @@ from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json,
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED
 
-classify = typer.Typer(help="Learn the classes of CT series or pictures from few labels (fit), and name those of new ones (predict).", rich_markup_mode=None)
+classify = typer.Typer(
+    help="Learn the classes of CT series or pictures from few labels (fit), name those of new ones (predict), put such runs side by side (compare).",
+    rich_markup_mode=None,
+)
 
 
 @classify.command()
@@ -20,7 +24,12 @@ def fit(
     source: Annotated[Path, typer.Argument(metavar="SERIES", help="DICOM trees, volume files, folders of slices, pictures, or an audit's manifest.")],
     out: Out,
     labels: Annotated[Path, typer.Option(help="CSV case,class[,patient].")],
-    pipeline: Annotated[str, typer.Option(help="two-level: texture of slices, then what they say along a series.")] = "two-level",
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            help="two-level: texture of slices, then what they say along a series; gate: cases of low and of high contrast, each to a pipeline of their own."
+        ),
+    ] = "two-level",
     unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
     steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,
     gaps: GapsChoice = "refuse",
@@ -81,6 +90,44 @@ def predict(
         return
     print(f"{result.cases} cases classified, {result.failed} failed; answers: {out / 'tables' / 'cases.csv'}")
     close(out, result.failed, f"open {out / 'report.html'}")
+
+
+@classify.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="OUT folders of classify fit (out of fold) or predict; the first is compared with.")],
+    out: Out,
+    labels: Annotated[Path | None, typer.Option(help="CSV case,class[,patient]; wanted where all are runs of predict.")] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side on the same cases: figures, paired differences, tests, and the votes of all."""
+    from tacit.use.classify_compare import classify_compare as run
+
+    result = run(runs, out, labels=labels, seed=seed, overwrite=overwrite)
+    if as_json:
+        shown = {
+            "out": str(out),
+            "cases": result.cases,
+            "left_out": result.left_out,
+            "models": result.models,
+            "gains": result.gains,
+            "warnings": result.warnings,
+        }
+        print(json.dumps(shown, indent=1))
+        return
+    print(f"{result.cases} cases that all answered, {result.left_out} left out, 95% interval over patients:")
+    wide = max(len(name) for name in result.models)
+    for name, found in result.models.items():
+        figures = "   ".join(f"{m} {found[m]:.3f} [{found['interval'][m][0]:.3f}, {found['interval'][m][1]:.3f}]" for m in ("auc", "accuracy", "macro_f1"))
+        print(f"  {name:<{wide}}   {figures}")
+    for gain in result.gains:
+        (low, high), p = gain["auc_interval"], gain["delong_p_holm"] if gain["delong_p_holm"] is not None else gain["mcnemar_p_holm"]
+        test = "DeLong" if gain["delong_p_holm"] is not None else "McNemar"
+        print(f"  {gain['model']} − {gain['first']}: auc {gain['auc']:+.3f} [{low:+.3f}, {high:+.3f}], {test} p {p:.3f} after Holm")
+    for line in result.warnings:
+        print(f"  {line}", file=sys.stderr)
+    close(out, 0, f"open {out / 'report.html'}")
 
 
 def _twin(values: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -28,6 +28,11 @@ class Workshop:
     curves: Curves = field(default_factory=lambda: Curves(None))
     say: Callable[[str], None] = lambda line: None
     chosen: dict[str, dict[str, float]] = field(default_factory=dict)  # stage → score and step of the weights that a judge kept
+    room: str = ""  # before the names of stages in the curves, see `inside`
+
+    def inside(self, name: str) -> Workshop:
+        """A room of its own in this workshop: its stages are kept in a folder of that name and stand as name/stage in the curves."""
+        return replace(self, folder=self.folder / name if self.folder else None, room=f"{self.room}{name}/")
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Bar]:
@@ -62,34 +67,34 @@ class Workshop:
         if not alike(finished):
             raise OutputError(f"only some of the processes find the finished stage {stage}; OUT must lie on storage that all of them see")
         if place is not None and finished:
-            self.chosen[stage] = load_into(module, place / "done.safetensors")
-            self.say(f"{stage}: already learnt")
+            self.chosen[self.room + stage] = load_into(module, place / "done.safetensors")
+            self.say(f"{self.room}{stage}: already learnt")
             return module.eval()
         with self.bar(stage) as bar:
-            tracker = _Tracker(stage, self.curves, bar, config.checkpoint_every)
+            tracker = _Tracker(self.room + stage, self.curves, bar, config.checkpoint_every)
             best = _Best(best_by if is_first() else None, place)
 
             def look(done: int, last: bool = False) -> None:
                 if last or (done % (every or config.steps) == 0 and done < config.total):
                     score = best.look(module, done)
                     if score is not None and judged:
-                        self.curves.log(stage, done - 1, {judged: score})
+                        self.curves.log(self.room + stage, done - 1, {judged: score})
 
             try:
                 fit(module, batches, config, seed=seed, folder=place, device=self.device, tracker=tracker, after_step=look)
             finally:
                 self.curves.save()
             look(config.total, last=True)
-            self.chosen[stage] = best.put_into(module)
+            self.chosen[self.room + stage] = best.put_into(module)
         if place is not None and is_first():
-            save_tensors(place / "done.safetensors", module.state_dict(), self.chosen[stage])
+            save_tensors(place / "done.safetensors", module.state_dict(), self.chosen[self.room + stage])
         self.curves.save()
-        self.say(f"{stage}: {config.total} steps, {tracker.summary()}")
+        self.say(f"{self.room}{stage}: {config.total} steps, {tracker.summary()}")
         share = tracker.latest.get("share")
         if share is not None and not 0.01 < share < 0.99:
             what = getattr(module, "CLASSES", ("gland",))[0]
             self.say(
-                f"{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} {what}: it has collapsed; try another --seed or a lower train.lr"
+                f"{self.room}{stage}: the network calls {'everything' if share > 0.5 else 'nothing'} {what}: it has collapsed; try another --seed or a lower train.lr"
             )
         return module.eval()
 

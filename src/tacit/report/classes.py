@@ -38,7 +38,7 @@ def figures(p: Rows, labels: Labels, classes: tuple[str, ...], groups: NDArray, 
         for j, (name, p_, r, f, n) in enumerate(zip(classes, *each, strict=True))
     ]
     draws = draws_of(groups, seed)
-    interval = {name: _interval([f(p[d], labels[d]) for d in draws]) for name, f in whole.items()}
+    interval = {name: interval_of([f(p[d], labels[d]) for d in draws]) for name, f in whole.items()}
     found: dict[str, Any] = {name: round(f(p, labels), 4) for name, f in whole.items()}
     return found | {
         "interval": interval,
@@ -79,6 +79,7 @@ def draws_of(groups: NDArray, seed: int, count: int = DRAWS) -> list[NDArray[np.
     return [np.concatenate([members[g] for g in rng.integers(0, len(names), len(names))]) for _ in range(count)]
 
 
-def _interval(values: list[float]) -> list[float]:
+def interval_of(values: list[float]) -> list[float]:
+    """The middle 95% of draws, those without a value left out."""
     kept = [v for v in values if np.isfinite(v)]
     return [round(float(q), 4) for q in np.quantile(kept, [0.025, 0.975])] if kept else [float("nan")] * 2

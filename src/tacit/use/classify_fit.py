@@ -16,6 +16,7 @@ from tacit.config import build, chosen_settings
 from tacit.errors import InputError, UsageError
 from tacit.files import sha256
 from tacit.learn.case_answers import Kept, Pipeline
+from tacit.learn.gated import Gated
 from tacit.learn.pipelines import pipeline_named
 from tacit.learn.workshop import Workshop
 from tacit.prepare.steps import recipe
@@ -29,6 +30,8 @@ from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 from tacit.use.report_classify import write_fit_report
+from tacit.use.report_gate import gate_report
+from tacit.use.shortcuts import METADATA, metadata_twin
 
 CARD = """# A Tacit model
 
@@ -68,8 +71,9 @@ def classify_fit(
 ) -> FitResult:
     """Learns to tell the classes of `labels` (CSV case,class[,patient]) from the cases that `source` names; same names and defaults as the command line.
 
-    pipeline: two-level · unit: picture or series (None: by what is there) · steps: how cases are prepared (see `tacit prepare`) ·
-    gaps: refuse, tolerate or interpolate · twins: teach the same on rims, backgrounds and lungs alone, which shows what framing tells.
+    pipeline: two-level or gate · unit: picture or series (None: by what is there) · steps: how cases are prepared (see `tacit prepare`) ·
+    gaps: refuse, tolerate or interpolate · twins: teach the same on rims, backgrounds and lungs alone, and ask what headers, times and sizes
+    of the files tell, which shows what is not disease.
     Raises TacitError; one case's failure is a row.
     """
     chosen = chosen_settings(config, set, "classify")
@@ -131,6 +135,10 @@ def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Ru
         check_patients(laid.cases, labels)
         p, y, members, found = fitted(network, laid.cases, laid.kept, "cases")
         beside = {kind: twin_figures(places, kept, kind.replace(" ", "-")) for kind, (places, kept) in laid.twins.items()}
+        if twins:
+            kinds, patients = ([of[c.name] for c in laid.cases] for of in (labels.of, labels.patient))
+            beside[METADATA] = metadata_twin(laid.cases, kinds, patients, seed)
         count = len(laid.cases)
         run.record |= {"images": count, "ok": count, "figures": found, "twins": beside, "members": members, "without_lungs": laid.lungless}
-        write_fit_report(run, settings, laid.cases, labels, p, y, found, beside)
+        extra = gate_report(network, laid.cases, laid.kept, labels, p, y, run) if isinstance(network, Gated) else None
+        write_fit_report(run, settings, laid.cases, labels, p, y, found, beside, extra)

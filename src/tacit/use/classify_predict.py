@@ -10,6 +10,8 @@ import numpy as np
 
 from tacit.errors import InputError
 from tacit.files import write_atomic
+from tacit.learn.case_answers import Kept
+from tacit.learn.gated import Gated
 from tacit.learn.pipelines import PIPELINES
 from tacit.read.folder import named_files
 from tacit.report.track import Bar
@@ -43,7 +45,8 @@ def classify_predict(
 ) -> PredictResult:
     """Classifies the cases that `source` names with the OUT of `tacit classify fit`; same names and defaults as the command line.
 
-    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most), tables/slices.csv, reports/<case>.html and report.html.
+    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most; of a gate value, branch), tables/slices.csv,
+    reports/<case>.html and report.html.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
     network, about = load_model(model, PIPELINES)
@@ -62,7 +65,7 @@ def classify_predict(
                 if stack is not None:
                     kept = network.kept(stack)
                     answer = network.answers([kept])
-                    rows.append(_row(case.name, network.CLASSES, answer))
+                    rows.append(_row(case.name, network.CLASSES, answer) | (_gate(network, kept) if isinstance(network, Gated) else {}))
                     write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES)
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))
@@ -74,6 +77,12 @@ def classify_predict(
         run.record |= {"images": len(cases), "ok": len(rows), "unit": about["unit"], "classes": list(network.CLASSES)}
         write_predict_report(run, settings, rows, network.CLASSES)
         return PredictResult(Path(out), len(rows), len(run.failures), rows)
+
+
+def _gate(network: Gated, kept: Kept) -> dict[str, Any]:
+    """The number of a case at the gate and the branch that it took."""
+    numbers = network.numbers([kept])
+    return {"value": float(f"{numbers[0]:.6g}"), "branch": str(network.sides(numbers)[0])}
 
 
 def _row(name: str, classes: tuple[str, ...], answer: Any) -> dict[str, Any]:

@@ -14,16 +14,28 @@ from tacit.report.page import Panel, page
 from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
 from tacit.use.cohort import Case
+from tacit.use.report_gate import Extra
+from tacit.use.shortcuts import METADATA
 
 FEW = 20  # patients a class below which no accuracy claim is supported
 SHOWN = 24  # cases with pictures on the page
 TELLING = 0.6  # area of a twin without lungs from which framing tells the class
+NAMED = 6  # facts that a warning names
 
 
 def write_fit_report(
-    run: Run, settings: dict[str, Any], cases: list[Case], labels: Labels, p: Any, y: Any, found: dict[str, Any], twins: dict[str, dict[str, Any]]
+    run: Run,
+    settings: dict[str, Any],
+    cases: list[Case],
+    labels: Labels,
+    p: Any,
+    y: Any,
+    found: dict[str, Any],
+    twins: dict[str, dict[str, Any]],
+    extra: Extra | None = None,
 ) -> None:
-    """tables/out_of_fold.csv, tables/classes.csv, tables/twins.csv, figures/worth.png and report.html."""
+    """tables/out_of_fold.csv, tables/classes.csv, tables/twins.csv, figures/worth.png and report.html. extra: what the pipeline adds to it."""
+    extra = extra or Extra()
     rows = [
         (c.name, labels.of[c.name], labels.patient[c.name], labels.classes[int(q.argmax())], *(round(float(v), 4) for v in q))
         for c, q in zip(cases, p, strict=True)
@@ -38,7 +50,7 @@ def write_fit_report(
     plot = worth_plot(p, y, labels.classes, bins, error)
     write_atomic(run.folder / "figures" / "worth.png", plot)
     run.record["calibration_error"] = round(error, 4)
-    run.record["warnings"] = warnings = fit_warnings(found, twins, labels, cases)
+    run.record["warnings"] = warnings = [*fit_warnings(found, twins, labels, cases), *extra.warnings]
     low, high = found["interval"]["auc"]
     text = page(
         title=f"{len(labels.classes)} classes, {found['cases']} cases of {found['patients']} patients",
@@ -56,15 +68,17 @@ def write_fit_report(
             ("seconds", f"{run.seconds:.0f}"),
         ],
         galleries=[],
-        figures=[Panel("Worth", embedded(plot, "png"), None, "ROC of each class, confusion (counts), reliability; out of fold.")],
+        figures=[Panel("Worth", embedded(plot, "png"), None, "ROC of each class, confusion (counts), reliability; out of fold."), *extra.figures],
         tables=[
             ("Classes", "", list(header), [[_number(r[h]) for h in header] for r in found["classes"]]),
             (
                 "Twins",
-                "The same pipeline where only a part of each picture is seen. What it tells without the lungs is framing, scanner or source, not disease.",
+                "The same pipeline where only a part of each picture is seen, and what the files' headers, times and sizes tell without any picture "
+                "(logistic regression or a forest, the better one). What is told without the lungs is framing, scanner or source, not disease.",
                 list(twin_header),
                 [[_number(v) for v in row] for row in beside],
             ),
+            *extra.tables,
         ],
         failures=run.failures,
         settings=to_toml(settings),
@@ -121,6 +135,13 @@ def fit_warnings(found: dict[str, Any], twins: dict[str, dict[str, Any]], labels
             said.append(
                 f"Seen with {kind.replace(' only', '')} alone, the classes are told with an area of {row['auc']:.3f}: part of every figure here is framing or source."
             )
+    metadata = twins.get(METADATA, {})
+    if metadata.get("interval", {}).get("auc", [0.0])[0] > TELLING:
+        told = ", ".join(metadata["facts"][:NAMED]) + (" …" if len(metadata["facts"]) > NAMED else "")
+        said.append(
+            f"Without any picture, by headers, times and sizes of the files alone ({told}), the classes are told with an area of {metadata['auc']:.3f}: "
+            "scanner, date or source differ between the classes, and a picture may show them too."
+        )
     if not labels.patients_known:
         said.append("No patient is named in the labels: slices of one patient may lie on two sides of a fold, and every figure may be too good.")
     return said
@@ -130,7 +151,8 @@ def _twin_row(name: str, values: dict[str, Any]) -> tuple[Any, ...]:
     if "why" in values:
         return (name, "", "", "", "", "", "", values["why"])
     low, high = values["interval"]["auc"]
-    return (name, values["auc"], low, high, values["accuracy"], values["macro_f1"], values["cases"], "")
+    note = f"by {', '.join(values['facts'])}" if values.get("facts") else ""
+    return (name, values["auc"], low, high, values.get("accuracy", ""), values.get("macro_f1", ""), values["cases"], note)
 
 
 def _apart(row: dict[str, Any], classes: tuple[str, ...]) -> bool:

@@ -1,0 +1,78 @@
+"""What the contrast gate of `tacit classify` is worth on UCSD COVID-CT, and what it separates. Resumable; one JSON file a row and seed.
+
+    python benchmarks/classify_gate.py [ROW…] [--seeds 0]
+
+`no-gate`: one two-level pipeline. `count-at-maximum`, `rms-contrast`, `entropy`, `percentile-range`: a gate by this number, two clusters, a two-level pipeline each
+side. Taught by the official train list, scored on its 203 test pictures; beside each gate, how well format, size and times of the files tell its
+branch. Then all rows that are there against `no-gate`, paired. Images: ucsd-covid-ct below TACIT_DATA, else ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+import tacit
+from classify import DATA, RESULTS, WORK, scored, ucsd
+from provenance import stamp
+from tacit.files import write_atomic
+from tacit.prepare.gate import GATES
+
+PLACE = RESULTS / "gate"
+ROWS = ("no-gate", *GATES)
+
+
+def run(row: str, seed: int) -> None:
+    place = PLACE / f"{row}-seed{seed}.json"
+    if place.exists():
+        return
+    (train, table), new = ucsd("train"), ucsd("test")
+    for path in train.iterdir():
+        os.utime(path, (0, 0))  # the times of copies made class by class would tell the class
+    cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"gate-{row}-{seed}-run"
+    options = {} if row == "no-gate" else {"pipeline": "gate", "set": [f"by={row}"]}
+    found = tacit.classify_fit(train, out, labels=table, twins=False, seed=seed, overwrite=out.exists(), **options)
+    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
+    test = scored(out, *new, WORK / f"gate-{row}-{seed}-answers")
+    gate = json.loads((out / "run.json").read_text()).get("gate")
+    result = {"row": row, "taught_by": found.cases, "out_of_fold": found.figures, "test": test, "gate": gate, "seconds": seconds}
+    write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
+    print(
+        f"{row} seed {seed}: out of fold {found.figures['auc']:.3f}, test auc {test['auc']:.3f} {test['interval']['auc']}, {seconds['cpu']} CPU s", flush=True
+    )
+    if gate:
+        print(f"  {gate['low']} low, {gate['high']} high. {gate['said']}", flush=True)
+
+
+def compare(seed: int) -> None:
+    """The gates against no gate on the test pictures, paired."""
+    known = [row for row in ROWS if (WORK / f"gate-{row}-{seed}-answers" / "run.json").exists()]
+    if "no-gate" not in known or len(known) < 2:
+        return
+    out = WORK / f"gate-{seed}-compared"
+    found = tacit.classify_compare([WORK / f"gate-{row}-{seed}-answers" for row in known], out, labels=ucsd("test")[1], seed=seed, overwrite=out.exists())
+    write_atomic(PLACE / f"compared-seed{seed}.json", json.dumps({"rows": known, "gains": found.gains} | stamp(seed), indent=1) + "\n")
+    for gain in found.gains:
+        print(f"{gain['model']}: area {gain['auc']:+.3f} {gain['auc_interval']}, DeLong p after Holm {gain['delong_p_holm']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options = parser.parse_args()
+    if unknown := [row for row in options.rows if row not in ROWS]:
+        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
+    if not DATA.is_dir():
+        parser.error(f"no slices at {DATA}; set TACIT_DATA")
+    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
+    for seed in options.seeds:
+        for row in options.rows or ROWS:
+            run(row, seed)
+        compare(seed)
+
+
+if __name__ == "__main__":
+    main()
