@@ -12,11 +12,11 @@ from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.locators import LOCATORS
 from tacit.learn.methods import METHODS
+from tacit.learn.pipelines import PIPELINES
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
-from tacit.learn.two_level import TwoLevelConfig
 from tacit.phantom.ct_config import CtConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
@@ -73,7 +73,7 @@ def written() -> str:
         text += f"\n## Series: `{model}`\n\n| setting | default | meaning |\n|---|---|---|\n" + "\n".join(rows(kind.Config())) + "\n"
     for heading, config, prefix in (
         ("`tacit segment --labels`", FewLabelsConfig(), ""),
-        ("`tacit classify fit`", TwoLevelConfig(), ""),
+        *((f"`tacit classify fit --pipeline {name}`", kind.Config(), "") for name, kind in PIPELINES.items()),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),

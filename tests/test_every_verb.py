@@ -54,6 +54,11 @@ def mapped(source: str, out: Path, **options: Any) -> None:
     tacit.map_index(source, out=out, **options)
 
 
+def compared(source: str, out: Path, **options: Any) -> None:
+    """A comparison of a run of tacit classify with one that lies apart."""
+    tacit.classify_compare([source, options.pop("other", "said again")], out, **options)
+
+
 READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.segment, IN, {}),
     (tacit.segment, f"{IN}/tissue_0000.png", {}),
@@ -114,6 +119,9 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (tacit.classify_fit, SIDE, {"labels": "classes.csv", "config": "made/tables/mine.toml"}),
     (tacit.classify_predict, IN, {"model": "classifier"}),
     (tacit.classify_predict, SIDE, {"model": "made/tables/classifier"}),
+    (compared, "made/tables/said", {}),
+    (compared, "said", {"other": "made/tables/said"}),
+    (compared, "said", {"labels": "made/tables/classes.csv"}),
     (tacit.locate, IN, {"template": f"{SIDE}/images/tissue_0000.png", "points": "points.csv"}),
     (tacit.locate, SIDE, {"template": f"{IN}/tissue_0000.png", "points": "points.csv"}),
     (tacit.locate, SIDE, {"template": f"{SIDE}/images/tissue_0000.png", "points": "made/tables/points.csv"}),
@@ -146,6 +154,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     for list_ in (tables / "classes.csv", place / "classes.csv"):
         list_.write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
+    for folder in (tables / "said", place / "said", place / "said again"):
+        keep_answers(folder)
     (tables / "shapes").mkdir()
     cv2.imwrite(str(tables / "shapes" / "a.png"), 255 * np.eye(90, dtype=np.uint8))
     (tables / "mine.toml").write_text("")
@@ -175,6 +185,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in files:
             (place / folder / file.name).symlink_to(file)
     return place
+
+
+def keep_answers(folder: Path) -> None:
+    """What a run of `tacit classify fit` leaves for a comparison."""
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tables" / "out_of_fold.csv").write_text(
+        "case,class,patient,named,p_a,p_b\ntissue_0000,a,tissue_0000,a,0.8,0.2\ntissue_0001,b,tissue_0001,a,0.6,0.4\n"
+    )
+    record = {"command": "tacit classify fit apart -o said --labels classes.csv", "status": "finished", "classes": ["a", "b"], "inputs": {}}
+    (folder / "run.json").write_text(json.dumps(record))
 
 
 def keep_lists_of_pairs(place: Path) -> None:

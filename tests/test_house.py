@@ -18,11 +18,11 @@ from tacit.cli import VERBS, app, classifying
 from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
+from tacit.learn.pipelines import PIPELINES
 from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
-from tacit.learn.two_level import TwoLevelConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -191,7 +191,9 @@ def test_every_setting_is_documented() -> None:
     missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
     missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
-    missing += [f for kind in (LungsConfig, PairsConfig, FewLabelsConfig, TwoLevelConfig) for f in fields(kind) if f"`{f}`" not in text]
+    missing += [
+        f for kind in (LungsConfig, PairsConfig, FewLabelsConfig, *(p.Config for p in PIPELINES.values())) for f in fields(kind) if f"`{f}`" not in text
+    ]
     missing += [f"{m}: {f}" for m, kind in (PRETRAINING | MODELS).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     assert missing == []
 

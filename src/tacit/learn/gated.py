@@ -35,7 +35,7 @@ OVER: dict[str, Callable[[NDArray[Any]], Any]] = {"mean": np.mean, "median": np.
 
 class BranchConfig(Config):
     pipeline: str = "two-level"  # any of --pipeline but gate
-    settings: dict[str, Any] = {}  # of that pipeline: low.settings.members=3
+    settings: dict[str, Any] = {}  # of that pipeline, as in low.settings.members=3
 
 
 class GatedConfig(Config):
@@ -43,13 +43,11 @@ class GatedConfig(Config):
     unit: Literal["picture", "series"] = "picture"  # what a case is
     by: Literal["count-at-maximum", "rms-contrast", "entropy", "percentile-range"] = "count-at-maximum"  # the number, of a prepared slice
     over: Literal["mean", "median", "largest"] = "mean"  # how the slices of a case become one number
-    threshold: float | Literal["clusters", "labels"] = (
-        "clusters"  # above it a case is high; clusters: half way between two clusters, no label takes part; labels: as serves the branches
-    )
+    threshold: float | Literal["clusters", "labels"] = "clusters"  # above it is high; clusters: between two, without labels; labels: as serves the branches
     low: BranchConfig = BranchConfig()
     high: BranchConfig = BranchConfig()
     folds: Annotated[int, Field(ge=2)] = 3  # of the patients, with threshold=labels
-    candidates: Count = 3  # quantiles of the number that are tried beside the clusters, with threshold=labels; the branches are taught folds × candidates times
+    candidates: Count = 3  # quantiles tried beside the clusters, with threshold=labels: branches are taught folds × candidates times
 
     @model_validator(mode="after")
     def _whole(self) -> GatedConfig:

@@ -54,8 +54,14 @@ def load_model(run: str | Path, known: dict[str, Any] = METHODS) -> tuple[Any, d
         kind, settings = known[about["method"]], dict(about["config"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"--model {run}: model.json is damaged or of an unknown method ({error!r})") from error
-    if "weights" in settings.get("network", {}):
-        settings["network"] = settings["network"] | {"weights": None}  # the run's own weights hold them
-    network = kind(build(kind.Config, settings))
+    network = kind(build(kind.Config, _begun_with_nothing(settings)))
     load_into(network, place / "weights.safetensors")
     return network.eval(), about
+
+
+def _begun_with_nothing(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose networks ask for no file of weights, on whatever level they lie: the run's own weights hold them."""
+    found = {name: _begun_with_nothing(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    if isinstance(found.get("network"), dict) and "weights" in found["network"]:
+        found["network"] = found["network"] | {"weights": None}
+    return found
