@@ -56,7 +56,7 @@ def mapped(source: str, out: Path, **options: Any) -> None:
 
 def compared(source: str, out: Path, **options: Any) -> None:
     """A comparison of a run of tacit classify with one that lies apart."""
-    tacit.classify_compare([source, options.pop("other", "said again")], out, **options)
+    tacit.classify_compare([source, options.pop("other", "said too")], out, **options)
 
 
 READS: list[tuple[Callable, str, dict[str, Any]]] = [
@@ -154,7 +154,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     for list_ in (tables / "classes.csv", place / "classes.csv"):
         list_.write_text("case,class\ntissue_0000,a\ntissue_0001,b\n")
-    for folder in (tables / "said", place / "said", place / "said again"):
+    for folder in (tables / "said", place / "said", place / "said too"):
         keep_answers(folder)
     (tables / "shapes").mkdir()
     cv2.imwrite(str(tables / "shapes" / "a.png"), 255 * np.eye(90, dtype=np.uint8))
@@ -257,6 +257,8 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
     "classify fit 'bad files' -o o --labels classes.csv --unit picture --steps size=32:32 --gaps tolerate --no-twins --seed 3 --device auto --threads 2 --config 'my settings.toml' --set members=2",
     "classify predict 'bad files' -o o --model classifier --device auto --threads 2",
+    "classify fit 'bad files' -o o --labels classes.csv --unit picture --pipeline gate --set by=entropy --set low.settings.members=3",
+    "classify compare said 'said too' -o o --labels classes.csv --seed 3",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",
     "phantom chest -o o -n 1 --height 64 --width 64 --set heart_width=[1.2,1.5]",
     "phantom ct -o o -n 1 --format dicom --split fresh --seed 3 --set matrix=40 --set slice_mm=[20.0,21.0]",
