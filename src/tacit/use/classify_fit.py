@@ -28,7 +28,7 @@ from tacit.run import Run, command_line, open_run, plain
 from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, numbers_of
 from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
-from tacit.use.model import save_model
+from tacit.use.model import save_model, weights_named
 from tacit.use.report_classify import write_fit_report
 from tacit.use.report_gate import gate_report
 from tacit.use.shortcuts import METADATA, metadata_twin
@@ -90,7 +90,7 @@ def classify_fit(
     device = prepare_device(device, threads)
     options = {"input": str(source), "labels": str(labels), "pipeline": pipeline, "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
     settings = {"classify": options, **{name: value for name, value in plain(c).items() if name != "unit"}}
-    reads = [*named_files(source), labels, config]
+    reads = [*named_files(source), labels, config, *weights_named(plain(c))]
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)

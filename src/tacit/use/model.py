@@ -59,9 +59,19 @@ def load_model(run: str | Path, known: dict[str, Any] = METHODS) -> tuple[Any, d
     return network.eval(), about
 
 
-def _begun_with_nothing(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings whose networks ask for no file of weights, on whatever level they lie: the run's own weights hold them."""
-    found = {name: _begun_with_nothing(value) if isinstance(value, dict) else value for name, value in settings.items()}
-    if isinstance(found.get("network"), dict) and "weights" in found["network"]:
-        found["network"] = found["network"] | {"weights": None}
-    return found
+def weights_named(settings: dict[str, Any], inside: bool = False) -> list[str]:
+    """The files of weights that networks begin with, on whatever level of the settings they are asked for.
+
+    >>> weights_named({"low": {"settings": {"network": {"backbone": {"weights": "a.safetensors"}}}}, "weights": "b"})
+    ['a.safetensors']
+    """
+    own = [settings["weights"]] if inside and isinstance(settings.get("weights"), str) else []
+    return own + [w for name, value in settings.items() if isinstance(value, dict) for w in weights_named(value, inside or name == "network")]
+
+
+def _begun_with_nothing(settings: dict[str, Any], inside: bool = False) -> dict[str, Any]:
+    """Settings whose networks ask for no file of weights: the run's own weights hold them."""
+    return {
+        name: _begun_with_nothing(value, inside or name == "network") if isinstance(value, dict) else None if inside and name == "weights" else value
+        for name, value in settings.items()
+    }
