@@ -218,4 +218,19 @@ def test_a_gate_on_contrast_alone_is_no_alarm(place: Path, tmp_path: Path) -> No
     tacit.classify_fit(place / "same", tmp_path / "o", labels=place / "labels.csv", pipeline="gate", twins=False, set=SETTINGS)
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     assert not any("separates sources" in w for w in record["warnings"]) and "separates" not in record["gate"]["said"]
-    assert record["gate"]["classes_cramers_v"] == 0.0 and record["gate"]["value_alone_auc"] < 0.8
+    assert record["gate"]["classes_cramers_v"] == 0.0 and record["gate"]["value_alone_interval"][0] < 0.6
+    assert not any("leans" in w for w in record["warnings"])
+
+
+def test_a_gate_whose_number_tells_the_class_says_so(tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(3), []
+    (tmp_path / "in").mkdir()
+    for i in range(48):
+        faint, ill = i % 12 >= 6, i % 12 in (0, 1, 2, 3, 4, 6)  # of six faint ones one is ill, of six others five
+        grey = slice_of(rng, ill)
+        Pillow.fromarray((128 + (grey.astype(float) - 128) / 3).astype(np.uint8) if faint else grey).save(tmp_path / "in" / f"{i:02d}.png")
+        rows.append(f"{i:02d},{'ill' if ill else 'well'},p{i}")
+    (tmp_path / "l.csv").write_text("case,class,patient\n" + "\n".join(rows) + "\n")
+    tacit.classify_fit(tmp_path / "in", tmp_path / "o", labels=tmp_path / "l.csv", pipeline="gate", twins=False, set=SETTINGS)
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert record["gate"]["classes_cramers_v"] == pytest.approx(2 / 3, abs=1e-4) and any("leans" in w for w in record["warnings"]), record["gate"]

@@ -19,7 +19,9 @@ def gate_plot(numbers: NDArray[np.float64], labels: Labels, classes: tuple[str, 
         axis.scatter(own, j + 0.22 * rng.uniform(-1, 1, len(own)), s=14, color=COLOURS[j % len(COLOURS)], alpha=0.65, linewidths=0)
     axis.axvline(threshold, color="#1c2733", lw=1.2)
     if numbers.min() >= 0 and numbers.max() > 20 * max(float(np.median(numbers)), 1e-9):
-        axis.set_xscale("symlog", linthresh=max(float(np.median(numbers)), 1.0))
+        start = max(float(np.median(numbers)), 1.0)
+        axis.set_xscale("symlog", linthresh=start)
+        axis.set_xlim(-0.1 * start, 1.4 * float(numbers.max()))
     axis.annotate("low ", (threshold, 1), xycoords=("data", "axes fraction"), ha="right", va="bottom", fontsize=9)
     axis.annotate(" high", (threshold, 1), xycoords=("data", "axes fraction"), ha="left", va="bottom", fontsize=9)
     axis.set_yticks(range(len(classes)), [f"{kind} ({int((labels == j).sum())})" for j, kind in enumerate(classes)], fontsize=9)

@@ -17,7 +17,7 @@ from tacit.learn.gated import BRANCHES, Gated
 from tacit.prepare.associate import association, cramers_v
 from tacit.prepare.explore import shortcut
 from tacit.read.labels import Labels
-from tacit.report.classes import area, one_area
+from tacit.report.classes import area, draws_of, interval_of, one_area
 from tacit.report.gate_figure import gate_plot
 from tacit.report.page import Panel
 from tacit.report.picture import embedded
@@ -54,20 +54,24 @@ def gate_report(network: Gated, cases: list[Case], kept: Any, labels: Labels, p:
     plot = gate_plot(numbers, y, labels.classes, threshold, f"{network.config.by}, {network.config.over} of the slices" if network.config.unit == "series" else network.config.by)  # fmt: skip
     write_atomic(run.folder / "figures" / "gate.png", plot)
     said, telling = _sentence(columns, facts, sides, groups, run.record["seed"])
-    alone = np.stack([_either_way(one_area(numbers, y == j)) for j in range(len(labels.classes))])
+    alone, ends = _alone(numbers, y, groups, len(labels.classes), run.record["seed"])
     by_class = cramers_v([labels.classes[int(j)] for j in y], sides.tolist())
     run.record["gate"] = {"by": network.config.by, "threshold": threshold, "low": int((sides == "low").sum()), "high": int((sides == "high").sum()), "said": said,
-                          "classes_cramers_v": round(by_class, 4), "value_alone_auc": round(float(alone.mean()), 4)}  # fmt: skip
-    note = f"{network.config.by} above {threshold:.4g} is high. {said} Classes and branches go together with Cramér's V {by_class:.3f}; the number alone tells the classes with an area of {alone.mean():.3f}."
+                          "classes_cramers_v": round(by_class, 4), "value_alone_auc": round(alone, 4), "value_alone_interval": ends}  # fmt: skip
+    note = f"{network.config.by} above {threshold:.4g} is high. {said} Classes and branches go together with Cramér's V {by_class:.3f}; the number alone tells the classes with an area of {alone:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]."
     shown = [[n, "area" if m == "auc" else "Cramér's V", f"{v:.3f}"] for n, m, v in facts[:SHOWN]]
     tables: list[tuple[str, str, list[str], list[list[Any]]]] = [
         ("Gate", note, header, [[f"{v:.3f}" if isinstance(v, float) else v for v in row] for row in rows])
     ]
     if shown:
         tables.append(("What goes with the branch", "Each fact of the files alone, on these very cases: .5 is chance for an area, 0 for Cramér's V. All are in tables/gate_facts.csv.", ["fact", "measure", "strength"], shown))  # fmt: skip
-    return Extra(
-        tables, [Panel("Gate", embedded(plot, "png"), None, "The number of each case by class; right of the line is high.")], [said] if telling else []
-    )
+    warnings = [said] if telling else []
+    if ends[0] > TELLING:
+        warnings.append(
+            f"The gate's {network.config.by} alone tells the classes with an area of {alone:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]: the branches hold other shares "
+            "of the classes, and the one that answers leans to its own. Look whether that is disease or export."
+        )
+    return Extra(tables, [Panel("Gate", embedded(plot, "png"), None, "The number of each case by class; right of the line is high.")], warnings)
 
 
 def _branches(network: Gated, p: Rows, y: NDArray[np.int64], sides: NDArray[np.str_], groups: NDArray) -> tuple[list[str], list[list[Any]]]:
@@ -108,5 +112,8 @@ def _strength(measure: str, value: float) -> float:
     return -1.0 if not np.isfinite(value) else 2 * value - 1 if measure == "auc" else value
 
 
-def _either_way(value: float) -> float:
-    return max(value, 1 - value)
+def _alone(numbers: Rows, y: NDArray[np.int64], groups: NDArray, k: int, seed: int) -> tuple[float, list[float]]:
+    """The area with which the number alone tells the classes, each against the rest in the direction that it points on all cases, and its interval over patients."""
+    turned = [1 if one_area(numbers, y == j) >= 0.5 else -1 for j in range(k)]
+    table = np.stack([sign * numbers for sign in turned], 1)
+    return area(table, y), interval_of([area(table[d], y[d]) for d in draws_of(groups, seed)])
