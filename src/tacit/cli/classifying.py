@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Resume, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Resume, Seed, Threads, Track
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED
 
@@ -41,6 +41,7 @@ def fit(
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
     as_json: Json = False,
@@ -50,7 +51,7 @@ def fit(
 
     result = run(
         source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, device=device, threads=threads,
-        resume=resume, overwrite=overwrite, config=config, set=set,
+        resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))

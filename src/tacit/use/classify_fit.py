@@ -23,7 +23,7 @@ from tacit.prepare.steps import recipe
 from tacit.read.folder import named_files
 from tacit.read.labels import Labels, read_labels
 from tacit.report.classes import figures
-from tacit.report.track import Curves
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, numbers_of
 from tacit.use.cohort import Case, find_cohort
@@ -32,6 +32,7 @@ from tacit.use.model import save_model, weights_named
 from tacit.use.report_classify import write_fit_report
 from tacit.use.report_gate import gate_report
 from tacit.use.shortcuts import METADATA, metadata_twin
+from tacit.use.tracking import curves_of, tracked
 
 CARD = """# A Tacit model
 
@@ -66,6 +67,7 @@ def classify_fit(
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> FitResult:
@@ -76,6 +78,7 @@ def classify_fit(
     of the files tell, which shows what is not disease.
     Raises TacitError; one case's failure is a row.
     """
+    check_trackers(track or [])
     chosen = chosen_settings(config, set, "classify")
     kind, named = pipeline_named(pipeline), read_labels(labels)
     if steps is not None:
@@ -85,13 +88,16 @@ def classify_fit(
     c = build(kind.Config, {"classes": list(named.classes)}, chosen)
     command = command_line(
         "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, no_twins=not twins,
-        seed=seed, device=device, threads=threads, config=config, set=set,
+        seed=seed, device=device, threads=threads, track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     options = {"input": str(source), "labels": str(labels), "pipeline": pipeline, "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
     settings = {"classify": options, **{name: value for name, value in plain(c).items() if name != "unit"}}
     reads = [*named_files(source), labels, config, *weights_named(plain(c))]
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+    with (
+        open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run,
+        tracked(run, track, "classify fit", settings),
+    ):
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
             hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases}
@@ -115,7 +121,7 @@ def classify_fit(
 
 def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:
     """Teaches the pipeline in place, scores it and its twins, and writes the report."""
-    seed, curves = run.record["seed"], Curves(run.folder / "metrics.csv")
+    seed, curves = run.record["seed"], curves_of(run)
 
     def fitted(pipeline: Pipeline, own: list[Case], kept: Any, stage: str) -> tuple[Any, Any, Any, Any]:
         y, groups = numbers_of(own, labels), np.array([labels.patient[c.name] for c in own])
