@@ -55,7 +55,7 @@ def tracked(run: Run, track: list[str] | None, verb: str, settings: dict[str, An
 
 def _finish(run: Run, told: Tracked, status: str) -> None:
     found = numbers({k: v for k, v in run.record.items() if k not in ASIDE}) | {"seconds": round(run.seconds, 2), "failed": float(len(run.failures))}
-    figures = {curve_name("final", name): value for name, value in found.items()}
+    figures = {curve_name("final", name): value for name, value in found.items()} if status == "finished" else {}
     hashes = run.hashes or run.record.get("inputs", {})
     model = run.folder / "model" if status == "finished" and (run.folder / "model").is_dir() else None
     outcome = Outcome(status, figures, run.folder, run.record.get("data", ""), tuple(sorted(set(hashes.values()))), model)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tacit.report.trackers.contract import PROJECT, About, Outcome, Point
 
 AWAY = ("online", "run", "shared")  # modes of WANDB_MODE that open a connection
+PLACES = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")  # where W&B writes beside its own folder, else below the home folder
 PICTURES = 24  # of a run at most
 
 
@@ -17,6 +18,7 @@ class Wandb:
     """Nothing of the machine, the user, git or the program is sent, and no crash report."""
 
     PACKAGES = ("wandb",)
+    places: ClassVar[dict[str, str]] = {}  # what the last run of this process said
 
     def __init__(self, folder: Path, about: About) -> None:
         self.folder, self.about = folder, about
@@ -28,12 +30,13 @@ class Wandb:
     def begin(self) -> None:
         """A new offline run; with a server the one of this key goes on."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):  # else it writes below the home folder
-            os.environ.setdefault(variable, str(self.folder.resolve()))
+        for variable in PLACES:
+            if os.environ.get(variable) in (None, self.places.get(variable)):  # the user's own stays
+                os.environ[variable] = self.places[variable] = str(self.folder.resolve())
         import wandb
 
         if self.run is not None:
-            self.run.finish(quiet=True)
+            self.run.finish()
         if self.local:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +103,7 @@ class Wandb:
             self.run.log_artifact(report)
         if outcome.model is not None:
             model = wandb.Artifact(f"tacit-{self.about.verb.replace(' ', '-')}", type="model", metadata={"data": outcome.data, "key": self.about.key})
-            model.add_dir(str(outcome.model), policy="immutable")
+            for path in sorted(outcome.model.iterdir()):
+                model.add_file(str(path), policy="immutable")
             self.run.log_artifact(model)
-        self.run.finish(exit_code=0 if outcome.status == "finished" else 1, quiet=True)
+        self.run.finish(exit_code=0 if outcome.status == "finished" else 1)
