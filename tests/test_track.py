@@ -217,7 +217,7 @@ def test_no_connection_is_opened(folder: Path, tmp_path: Path) -> None:
         "    return own(self, address)\n"
         "socket.socket.connect = connect\n"
     )
-    away = {name: address for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "WANDB_BASE_URL")}
+    away = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "WANDB_BASE_URL"), address)
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k not in ("MLFLOW_TRACKING_URI", "NO_PROXY", "no_proxy")} | away
     env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [env.get("PYTHONPATH")])])
     words = ["pretrain", str(folder), "-o", str(tmp_path / "o"), "--track", "wandb", "--track", "mlflow", "--track", "tensorboard"]

@@ -61,6 +61,7 @@ OWN = [
     "items",
     "cases",
     "track",
+    "tuned.toml",
     "input",
     ".lock",
 ]

@@ -36,6 +36,7 @@ def fit(
     no_twins: Annotated[
         bool, typer.Option("--no-twins", help="Leave out the same pipeline on rims, backgrounds and lungs alone (a quarter of the time).")
     ] = False,
+    tune: Annotated[int, typer.Option(help="Try so many settings first, on some of the patients; the best is judged on the others.")] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -50,7 +51,7 @@ def fit(
     from tacit.use.classify_fit import classify_fit as run
 
     result = run(
-        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, device=device, threads=threads,
+        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, tune=tune, seed=seed, device=device, threads=threads,
         resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:

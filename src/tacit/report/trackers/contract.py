@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-PLOTS = ("worth", "tuning", "curves")  # figures/ that are drawn from numbers alone
+PLOTS = ("worth", "tuning", "gate")  # figures/ that are drawn from numbers alone
 CASE_COLUMNS = ("case", "image", "name", "file", "path", "slide", "volume", "patient")
 PROJECT = "tacit"
 
