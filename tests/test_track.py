@@ -160,7 +160,7 @@ def test_wandb_has_what_metrics_csv_says(learnt: Path) -> None:
     config = {i.key: i.value_json for r in found if r.WhichOneof("record_type") == "run" for i in r.run.config.update}
     assert "tacit pretrain" in config["command"] and json.loads(config["pretrain"])["seed"] == 0
     (run,) = (r.run for r in found if r.WhichOneof("record_type") == "run")
-    assert not run.host and not run.git.commit and not list((learnt / "track").rglob("wandb-metadata.json"))  # neither machine nor program
+    assert run.host == "tacit" and not run.git.commit and not list((learnt / "track").rglob("wandb-metadata.json"))  # neither machine nor program
 
 
 def test_curves_have_the_same_names_everywhere(learnt: Path) -> None:

@@ -29,7 +29,11 @@ class TuneConfig(Config):
 
 
 class Pruned(Exception):
-    """A trial that was stopped because it looked worse than others; its words are the reason."""
+    """A trial that was stopped because it looked worse than others, why, and its score on the screen."""
+
+    def __init__(self, reason: str, screened: float | None = None) -> None:
+        super().__init__(reason)
+        self.screened = screened
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _tried(number: int, settings: dict[str, Any], earlier: list[Trial], score: C
     try:
         value, screened = score(number, settings, earlier)
     except Pruned as stopped:
-        return Trial(number, settings, None, round(time.monotonic() - clock, 2), "pruned", str(stopped), stopped.args[1] if len(stopped.args) > 1 else None)
+        return Trial(number, settings, None, round(time.monotonic() - clock, 2), "pruned", str(stopped), stopped.screened)
     except FAILURES as error:
         words = (str(error).splitlines() or [type(error).__name__])[0]
         return Trial(number, settings, None, round(time.monotonic() - clock, 2), "failed", words)

@@ -43,6 +43,7 @@ class Wandb:
         quiet = wandb.Settings(
             silent=True,
             console="off",
+            host="tacit",  # else the name of the machine
             disable_git=True,
             disable_code=True,
             save_code=False,
