@@ -109,7 +109,7 @@ def test_what_the_user_names_is_not_searched_and_what_is_there_lies_inside() -> 
 
 
 BRIEF = [
-    "members=3", "inner=2", "texture.samples=2000", "texture.words=16", "first.c=[1.0]", "first.gamma=[0.1]", "first.folds=2", "first.trees=false", "first.rounds=[20]",
+    "members=3", "inner=2", "texture.samples=2000", "texture.words=16", "first.c=[1.0]", "first.gamma=[0.1]", "first.folds=2", "first.trees=false", "first.vote=soft", "first.rounds=[20]",
     "first.depth=[2]", "texture.radii=[1.0]", "tune.random=2", "tune.held=4",
 ]  # fmt: skip
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_searched_is_said(place: Path, tmp_path: Path) -> None:
         fit(tune=1)
     with pytest.raises(UsageError, match="they want --tune N"):
         fit(set=["tune.minutes=3"])
-    named = ["texture.side=64", "texture.grid=2", "texture.radii=[1.0]", "texture.words=20", "first.c=[1.0]", "first.gamma=[1.0]", "first.trees=false"]
+    named = ["texture.side=64", "texture.grid=2", "texture.radii=[1.0]", "texture.words=20", "first.c=[1.0]", "first.gamma=[1.0]", "first.vote=soft"]
     with pytest.raises(UsageError, match="leave one of them free"):
         fit(tune=3, set=[*named, "second.length=8", "second.how=area"])
     assert not (tmp_path / "o").exists()
