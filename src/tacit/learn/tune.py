@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from tacit.config import Config, Count, Share
 from tacit.errors import ConfigError, InputError, MissingError, TrainingError
@@ -22,7 +24,7 @@ FAILURES = (InputError, ConfigError, TrainingError, ValueError, RuntimeError, Me
 
 
 class TuneConfig(Config):
-    minutes: float = 0.0  # no trial begins after so many; 0 = no limit. With a limit the number of trials is that of the machine's speed
+    minutes: Annotated[float, Field(ge=0)] = 0.0  # no trial begins after so many; 0 = no limit. With a limit the number of trials is that of the machine's speed
     random: Count = 8  # trials before the draw learns from earlier ones; the first is the settings as they are
     held: Count = 5  # one of so many folds of the patients is held out of the search
     screen: Share = 0.0  # of the patients, which score a trial first; below the median of earlier trials it is pruned. 0 = off
