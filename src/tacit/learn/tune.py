@@ -24,7 +24,9 @@ FAILURES = (InputError, ConfigError, TrainingError, ValueError, RuntimeError, Me
 
 
 class TuneConfig(Config):
-    minutes: Annotated[float, Field(ge=0)] = 0.0  # no trial begins after so many; 0 = no limit. With a limit the number of trials is that of the machine's speed
+    minutes: Annotated[float, Field(ge=0)] = (
+        0.0  # no trial begins after so many; 0 = no limit. With a limit the number of trials is that of the machine's speed
+    )
     random: Count = 8  # trials before the draw learns from earlier ones; the first is the settings as they are
     held: Count = 5  # one of so many folds of the patients is held out of the search
     screen: Share = 0.0  # of the patients, which score a trial first; below the median of earlier trials it is pruned. 0 = off
