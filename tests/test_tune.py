@@ -182,6 +182,8 @@ def test_the_best_is_judged_on_patients_that_the_search_never_saw(place: Path, s
     y, groups = np.arange(24) % 2, np.array([str(i) for i in range(24)])
     outer = len(next(iter(grouped_folds(y, groups, 4, 0)))[1])
     assert about["cases"] + about["held_out"]["cases"] == 24 and abs(about["held_out"]["cases"] - outer) <= 1
+    assert 0 <= about["held_out_as_they_were"]["auc"] <= 1 and about["held_out_as_they_were"]["cases"] == about["held_out"]["cases"]
+    assert any("so few patients say little" in w for w in record["warnings"])
     assert any("that it never saw" in w and "optimistic" in w for w in record["warnings"])
     html = (searched / "report.html").read_text()
     assert "Search of settings" in html and "that it never saw" in html

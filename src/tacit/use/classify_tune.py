@@ -29,8 +29,9 @@ from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, num
 from tacit.use.cohort import Case
 from tacit.use.report_gate import Extra
 
+FEW = 20  # patients a class below which an area says little
 SNIPPET = """# The best of {count} settings that `tacit classify fit --tune` tried: trial {number}, area {score:.4f} out of fold on {cases} cases ({base:.4f} with the settings as they were).
-# The best of many scores is optimistic; on {held} patients that the search never saw its area is {outer:.4f} [{low:.4f}, {high:.4f}].
+# The best of many scores is optimistic; on {held} patients that the search never saw its area is {outer:.4f} [{low:.4f}, {high:.4f}], that of the settings as they were {outer_before:.4f}.
 # Again with: tacit classify fit CASES -o OUT --labels LABELS.csv --pipeline {pipeline} --config tuned.toml
 """
 
@@ -85,7 +86,8 @@ def tuned(tuning: Tuning, cases: list[Case], labels: Labels, run: Run, curves: C
     _log(curves, found.trials)
     best = found.best
     judged = trials_of.judged(best.settings, inside, held)
-    _write(found, judged, tuning, run, len(inside), importance(found))
+    before = judged if best.number == 0 else trials_of.judged(own, inside, held)
+    _write(found, judged, before, tuning, run, len(inside), importance(found))
     return build(tuning.kind.Config, plain(tuning.config), nested(best.settings))
 
 
@@ -98,7 +100,8 @@ def with_tuning(extra: Extra, run: Run) -> Extra:
     words = (
         f"Settings were searched: the best of {about['trials']} trials has an area of {about['score']:.3f} on the {about['cases']} cases of the search. That is "
         f"optimistic, and so are the figures out of fold here, whose cases the search saw. On {held['cases']} cases of {held['patients']} patients that it never "
-        f"saw the same settings have {held['auc']:.3f} [{low:.3f}, {high:.3f}]."
+        f"saw the same settings have {held['auc']:.3f} [{low:.3f}, {high:.3f}], the settings as they were {about['held_out_as_they_were']['auc']:.3f}"
+        + ("; so few patients say little." if held["patients"] < FEW * len(held["classes"]) else ".")
     )
     picture = embedded((run.folder / "figures" / "tuning.png").read_bytes(), "png")
     panel = Panel("Search of settings", picture, None, "Every trial is in tables/tuning.csv, the best settings in tuned.toml.")
@@ -175,7 +178,7 @@ class _Trials:
         return [cases[i] for i in left]
 
 
-def _write(found: Search, judged: dict[str, Any], tuning: Tuning, run: Run, cases: int, shares: dict[str, float]) -> None:
+def _write(found: Search, judged: dict[str, Any], before: dict[str, Any], tuning: Tuning, run: Run, cases: int, shares: dict[str, float]) -> None:
     """tables/tuning.csv, figures/tuning.png, tuned.toml, and run.record["tuning"]."""
     best, base, names = found.best, found.trials[0].score, list(found.space)
     header = ("trial", "state", "score", "screen", "seconds", "reason", *names)
@@ -189,13 +192,13 @@ def _write(found: Search, judged: dict[str, Any], tuning: Tuning, run: Run, case
     write_atomic(run.folder / "figures" / "tuning.png", plot)
     head = SNIPPET.format(
         count=len(found.trials), number=best.number, score=best.score, cases=cases, base=float("nan") if base is None else base, held=judged["patients"],
-        outer=judged["auc"], low=low, high=high, pipeline=run.record["pipeline"],
+        outer=judged["auc"], outer_before=before["auc"], low=low, high=high, pipeline=run.record["pipeline"],
     )  # fmt: skip
     write_atomic(run.folder / "tuned.toml", head + to_toml(nested(best.settings)))
     counts = {state: sum(t.state == state for t in found.trials) for state in ("complete", "pruned", "failed")}
     run.record["tuning"] = {
         "trials": len(found.trials), **counts, "best": best.number, "score": round(float(best.score or 0), 4), "as_they_were": base,
-        "cases": cases, "held_out": judged, "importance": {n: round(v, 4) for n, v in shares.items()}, "settings": nested(best.settings),
+        "cases": cases, "held_out": judged, "held_out_as_they_were": before, "importance": {n: round(v, 4) for n, v in shares.items()}, "settings": nested(best.settings),
     }  # fmt: skip
 
 
