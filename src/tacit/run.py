@@ -7,6 +7,7 @@ OUT/
   metrics.csv    curves of learning
   failures.csv   file, reason, remedy of every item that failed
   checkpoints/   state of an unfinished run      model/   what was learnt
+  track/         what --track wrote for W&B, TensorBoard, MLflow
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,8 @@ OWN = [
     "metric.safetensors",
     "items",
     "cases",
+    "track",
+    "tuned.toml",
     "input",
     ".lock",
 ]
@@ -75,6 +78,8 @@ class Run:
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # file, reason, remedy
     earlier: dict[str, Any] = field(default_factory=dict)  # run.json of the run that is resumed
     writes: bool = True  # False: a further process of the run, which the first one writes for
+    hashes: dict[str, str] = field(default_factory=dict)  # of the files that the run reads
+    told: Callable[[dict[tuple[str, int, str], float]], None] | None = None  # is given the rows of metrics.csv whenever they are saved
     _clock: float = field(default_factory=time.monotonic)
 
     def say(self, line: str) -> None:
@@ -96,7 +101,7 @@ class Run:
 
     def check_same(self, hashes: dict[str, str], where: object) -> None:
         """Keeps the fingerprint of the files that the run reads. Raises OutputError where the run that is resumed began with others."""
-        data = Cases.fingerprint(hashes)
+        self.hashes, data = hashes, Cases.fingerprint(hashes)
         if self.earlier.get("data", data) != data:
             raise OutputError(f"--resume wants the files of the first run, but some in {where} have changed since; use --overwrite")
         self.record["data"] = data

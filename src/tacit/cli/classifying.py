@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Resume, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Json, Out, Overwrite, Resume, Seed, Threads, Track
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED
 
@@ -36,11 +36,13 @@ def fit(
     no_twins: Annotated[
         bool, typer.Option("--no-twins", help="Leave out the same pipeline on rims, backgrounds and lungs alone (a quarter of the time).")
     ] = False,
+    tune: Annotated[int, typer.Option(help="Try so many settings first, on some of the patients; the best is judged on the others.")] = 0,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
     as_json: Json = False,
@@ -49,8 +51,8 @@ def fit(
     from tacit.use.classify_fit import classify_fit as run
 
     result = run(
-        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, seed=seed, device=device, threads=threads,
-        resume=resume, overwrite=overwrite, config=config, set=set,
+        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, tune=tune, seed=seed, device=device, threads=threads,
+        resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))

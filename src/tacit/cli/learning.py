@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Out, Overwrite, Resume, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, Device, GapsChoice, Out, Overwrite, Resume, Seed, Threads, Track
 from tacit.cli.printing import close
 
 
@@ -31,6 +31,7 @@ def segment(
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
@@ -54,6 +55,7 @@ def segment(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
+        track=track,
         config=config,
         set=set,
     )
@@ -76,6 +78,7 @@ def lungs(
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
@@ -94,6 +97,7 @@ def lungs(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
+        track=track,
         config=config,
         set=set,
     )
@@ -119,6 +123,7 @@ def pretrain(
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
 ) -> None:
@@ -140,6 +145,7 @@ def pretrain(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
+        track=track,
         config=config,
         set=set,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tacit.cli.options import Assignments, ConfigFile, Device, Json, Overwrite, Resume, Seed, Threads
+from tacit.cli.options import Assignments, ConfigFile, Device, Json, Overwrite, Resume, Seed, Threads, Track
 from tacit.cli.printing import close
 from tacit.errors import SOME_FAILED, UsageError
 
@@ -30,6 +30,7 @@ def locate(
     threads: Threads = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    track: Track = None,
     config: ConfigFile = None,
     set: Assignments = None,
     as_json: Json = False,
@@ -44,7 +45,7 @@ def locate(
         raise UsageError("tacit locate FOLDER -o OUT --template IMAGE --points POINTS.csv; which image to mark: tacit locate FOLDER --suggest-template")
     result = run(
         source, out, template=template, points=points, method=method, model=model, phantom=phantom, spacing_mm=spacing_mm, seed=seed, device=device,
-        threads=threads, resume=resume, overwrite=overwrite, config=config, set=set,
+        threads=threads, resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(out), "images": result.images, "failed": result.failed, "points": result.points}, indent=1))

@@ -16,4 +16,5 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the earlie
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="One setting, e.g. train.epochs=5; may be repeated.")]
 GapsChoice = Annotated[str, typer.Option(help="Series with missing or uneven slices: refuse, tolerate or interpolate.")]
+Track = Annotated[list[str] | None, typer.Option("--track", help="Also keep curves, settings and model for wandb, tensorboard or mlflow, below OUT/track.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

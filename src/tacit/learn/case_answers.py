@@ -5,6 +5,7 @@ kept(stack)                        what is kept of a case, stack (s, h, w) uint8
 fit(cases, labels, groups, shop)   teaches members that each left patients out; gives each case's probabilities out of fold and what was chosen
 answers(cases)                     the members' answers to cases as they were kept
 device                             where its networks answer
+SEARCH                             settings that `--tune` may change; {} where it may not (learn/search_space.py)
 maps(case)                         where in its slices the evidence lies, (s, h, w) in 0–1; None where a pipeline cannot say
 """
 

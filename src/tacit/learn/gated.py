@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tacit.config import Config, Count, build
 from tacit.errors import ConfigError, InputError, UsageError
 from tacit.learn.case_answers import Answers, Kept, Pipeline, Rows
+from tacit.learn.search_space import Choice, Space
 from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.workshop import Workshop
 from tacit.prepare.gate import GATES, two_clusters
@@ -56,10 +57,17 @@ class GatedConfig(Config):
         return self
 
 
+SEARCH: Space = {  # what --tune may change; the settings of the branches stay as they are
+    "by": Choice(("count-at-maximum", "rms-contrast", "entropy", "percentile-range")),
+    "over": Choice(("mean", "median", "largest")),
+}
+
+
 class Gated(nn.Module):
     """Two pipelines, `low` and `high`, and the threshold between them."""
 
     Config = GatedConfig
+    SEARCH = SEARCH
     threshold: Tensor
 
     def __init__(self, config: GatedConfig | None = None) -> None:

@@ -21,6 +21,7 @@ from tacit.config import Config, Count
 from tacit.errors import InputError
 from tacit.learn.block_vote import BlockVote
 from tacit.learn.case_answers import Answers, Kept, Rows, evenly
+from tacit.learn.search_space import Choice, Space, Span
 from tacit.learn.second_level import SecondLevel, SecondLevelConfig
 from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
 from tacit.learn.table_classifier import TableConfig, grouped_folds
@@ -38,6 +39,19 @@ class TwoLevelConfig(Config):
     texture: SliceTextureConfig = SliceTextureConfig()
     first: TableConfig = TableConfig(vote="best", c=(0.1, 1.0, 10.0), gamma=(0.1, 1.0), rounds=(100,), depth=(3,), folds=3)  # members × (inner + 1) times
     second: SecondLevelConfig = SecondLevelConfig()
+
+
+SEARCH: Space = {  # what --tune may change
+    "texture.side": Choice((64, 96, 128, 192)),
+    "texture.grid": Choice((1, 2, 3)),
+    "texture.radii": Choice(((1.0,), (1.0, 2.0, 3.0), (1.0, 3.0, 5.0))),
+    "texture.words": Span(50, 300, log=True),
+    "first.c": Choice(((0.1, 1.0, 10.0), (0.01, 0.1, 1.0), (1.0, 10.0, 100.0))),
+    "first.gamma": Choice(((0.1, 1.0), (0.01, 0.1, 1.0), (1.0, 10.0))),
+    "first.vote": Choice(("best", "soft")),
+    "second.length": Span(8, 32, log=True, series=True),
+    "second.how": Choice(("nearest", "linear", "area", "cubic"), series=True),
+}
 
 
 class Member(nn.Module):
@@ -81,6 +95,7 @@ class TwoLevel(nn.Module):
     """The members and their temperature. `texture` describes slices; its words are learnt without labels, once for all members."""
 
     Config = TwoLevelConfig
+    SEARCH = SEARCH
     device = "cpu"
     temperature: Tensor
     used: Tensor

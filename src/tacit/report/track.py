@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tacit.files import write_atomic
 
+Told = Callable[[dict[tuple[str, int, str], float]], None]
 PATIENCE = 2.0  # seconds before a bar appears
 
 
@@ -44,12 +46,12 @@ class Bar:
 
 
 class Curves:
-    """Rows stage, step, name, value in metrics.csv; a resumed stage replaces the rows after its checkpoint."""
+    """Rows stage, step, name, value in metrics.csv; a resumed stage replaces the rows after its checkpoint. told: is given all rows after each save."""
 
     HEADER = ("stage", "step", "name", "value")
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, told: Told | None = None) -> None:
+        self.path, self.told = path, told
         self.rows: dict[tuple[str, int, str], float] = {}
         if path is not None and path.exists():
             with path.open(encoding="utf-8", newline="") as file:
@@ -70,6 +72,8 @@ class Curves:
         writer.writerow(self.HEADER)
         writer.writerows((*key, f"{value:.6g}") for key, value in self.rows.items())
         write_atomic(self.path, text.getvalue())
+        if self.told is not None:
+            self.told(self.rows)
 
     def stages(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
         """stage → name → [(step, value)], in order of writing."""

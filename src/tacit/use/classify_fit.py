@@ -18,20 +18,23 @@ from tacit.files import sha256
 from tacit.learn.case_answers import Kept, Pipeline
 from tacit.learn.gated import Gated
 from tacit.learn.pipelines import pipeline_named
+from tacit.learn.tune import TuneConfig
 from tacit.learn.workshop import Workshop
 from tacit.prepare.steps import recipe
 from tacit.read.folder import named_files
 from tacit.read.labels import Labels, read_labels
 from tacit.report.classes import figures
-from tacit.report.track import Curves
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, numbers_of
+from tacit.use.classify_tune import Tuning, check_tuning, tuned, with_tuning
 from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model, weights_named
 from tacit.use.report_classify import write_fit_report
-from tacit.use.report_gate import gate_report
+from tacit.use.report_gate import Extra, gate_report
 from tacit.use.shortcuts import METADATA, metadata_twin
+from tacit.use.tracking import curves_of, tracked
 
 CARD = """# A Tacit model
 
@@ -61,11 +64,13 @@ def classify_fit(
     steps: str | None = None,
     gaps: str = "refuse",
     twins: bool = True,
+    tune: int = 0,
     seed: int = 0,
     device: str = "cpu",
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> FitResult:
@@ -73,31 +78,40 @@ def classify_fit(
 
     pipeline: two-level or gate · unit: picture or series (None: by what is there) · steps: how cases are prepared (see `tacit prepare`) ·
     gaps: refuse, tolerate or interpolate · twins: teach the same on rims, backgrounds and lungs alone, and ask what headers, times and sizes
-    of the files tell, which shows what is not disease.
-    Raises TacitError; one case's failure is a row.
+    of the files tell, which shows what is not disease · tune: try so many settings first, on some of the patients, and judge the best on the others ·
+    track: wandb, tensorboard, mlflow. Raises TacitError; one case's failure is a row.
     """
+    check_trackers(track or [])
     chosen = chosen_settings(config, set, "classify")
     kind, named = pipeline_named(pipeline), read_labels(labels)
     if steps is not None:
         recipe(steps)  # what is wrong with it is said before anything is read
     if taken := {"classes", "unit"} & chosen.keys():
         raise UsageError(f"{min(taken)} is no setting to change: classes come from --labels, what a case is from --unit")
+    how = build(TuneConfig, chosen.pop("tune", {}))
     c = build(kind.Config, {"classes": list(named.classes)}, chosen)
+    tuning = Tuning(kind, c, chosen, tune, how) if tune else None
+    check_tuning(tuning, how)
     command = command_line(
         "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, no_twins=not twins,
-        seed=seed, device=device, threads=threads, config=config, set=set,
+        tune=tune, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     options = {"input": str(source), "labels": str(labels), "pipeline": pipeline, "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
-    settings = {"classify": options, **{name: value for name, value in plain(c).items() if name != "unit"}}
+    options |= {"tune": tune} if tune else {}
+    settings = {"classify": options, **({"tune": plain(how)} if tune else {}), **{name: value for name, value in plain(c).items() if name != "unit"}}
     reads = [*named_files(source), labels, config, *weights_named(plain(c))]
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+    with (
+        open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run,
+        tracked(run, track, "classify fit", settings),
+    ):
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
             hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases}
             run.check_same(hashes, source)
             run.record |= {"seed": seed, "device": device, "threads": threads, "uses_labels": True, "classes": list(named.classes)}
             run.record |= {"pipeline": pipeline, "unit": cases[0].unit, "inputs": hashes}
+            c = tuned(tuning, cases, named, run, curves_of(run)) if tuning else c
             network = kind(c.model_copy(update={"unit": cases[0].unit}))
             _learn(network, cases, named, twins, run, settings)
             facts = {"classes": list(named.classes), "unit": cases[0].unit, "steps": steps, "gaps": gaps, "uses_labels": True, "seed": seed}
@@ -115,7 +129,7 @@ def classify_fit(
 
 def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:
     """Teaches the pipeline in place, scores it and its twins, and writes the report."""
-    seed, curves = run.record["seed"], Curves(run.folder / "metrics.csv")
+    seed, curves = run.record["seed"], curves_of(run)
 
     def fitted(pipeline: Pipeline, own: list[Case], kept: Any, stage: str) -> tuple[Any, Any, Any, Any]:
         y, groups = numbers_of(own, labels), np.array([labels.patient[c.name] for c in own])
@@ -140,5 +154,5 @@ def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Ru
             beside[METADATA] = metadata_twin(laid.cases, kinds, patients, seed)
         count = len(laid.cases)
         run.record |= {"images": count, "ok": count, "figures": found, "twins": beside, "members": members, "without_lungs": laid.lungless}
-        extra = gate_report(network, laid.cases, laid.kept, labels, p, y, run) if isinstance(network, Gated) else None
-        write_fit_report(run, settings, laid.cases, labels, p, y, found, beside, extra)
+        extra = gate_report(network, laid.cases, laid.kept, labels, p, y, run) if isinstance(network, Gated) else Extra()
+        write_fit_report(run, settings, laid.cases, labels, p, y, found, beside, with_tuning(extra, run))

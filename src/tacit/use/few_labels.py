@@ -26,9 +26,10 @@ from tacit.learn.workshop import Workshop
 from tacit.read.folder import find_cases, find_truth, read_mask
 from tacit.read.picture import SUFFIXES, read_picture
 from tacit.read.walk import walk
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use.model import load_model, save_model
+from tacit.use.tracking import curves_of
 
 NAME = "few-labels"
 TAUGHT: dict[str, Any] = {NAME: FewLabels}  # to be loaded by
@@ -133,7 +134,7 @@ def learn(few: FewLabels, said: str, labels: Labels, model: str | Path | None, c
             bar.advance(index + 1, len(cases))
     if not labelled:
         raise InputError(f"--labels {labels.folder}: none of {len(labels.masks)} masks can teach; the first: {run.failures[0][0]}: {run.failures[0][1]}")
-    few.teach(labelled, Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
+    few.teach(labelled, Workshop(seed, device, run.folder / "checkpoints", curves_of(run), run.say))
     n = len(labelled)
     run.record |= {"uses_labels": True, "labels": n, "labelled": names, "start": said}
     c = few.config

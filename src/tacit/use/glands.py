@@ -15,7 +15,7 @@ from tacit.errors import InputError
 from tacit.learn.workshop import Workshop
 from tacit.prepare.space import to_spacing
 from tacit.read.picture import read_picture
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use.apply import apply_all
 from tacit.use.instances import InstancesConfig
@@ -23,6 +23,7 @@ from tacit.use.model import save_model
 from tacit.use.report_segment import write_report
 from tacit.use.segment_task import Task
 from tacit.use.spacing import Scale, look, middle
+from tacit.use.tracking import curves_of
 
 MOST_WORKING_PX = 4_000_000  # a picture larger than this at the network's spacing is learnt from by its middle
 
@@ -46,7 +47,7 @@ def _learn(task: Task, pictures: list[NDArray[np.uint8]], scale: Scale, run: Run
     """Learns from pictures alone and keeps what was learnt in model/."""
     run.record["learnt_from"] = len(pictures)
     seed, device = run.record["seed"], run.record["device"]
-    task.network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
+    task.network.fit(pictures, Workshop(seed, device, run.folder / "checkpoints", curves_of(run), run.say))
     facts = {"mpp": scale.typical, "spacing_source": scale.source, "classes": task.named, "images": len(pictures), "seed": seed, "data": run.record["data"]}
     save_model(run.folder / "model", task.method, task.network, facts)
 

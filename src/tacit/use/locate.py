@@ -30,12 +30,14 @@ from tacit.read.folder import find_cases, named_files
 from tacit.read.picture import read_picture
 from tacit.read.points import points_of, read_points
 from tacit.report.picture import jpeg, shrunk
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.model import save_model
 from tacit.use.report_locate import write_report
 from tacit.use.seen_by import planes_for
+from tacit.use.tracking import curves_of, tracked
 
 ANSWERS = ("image", "point", "row", "col", "row_mm", "col_mm", "confidence")
 MOST_SEEN = 400  # pictures, drawn by the seed, among which typical ones are sought
@@ -67,6 +69,7 @@ def locate(
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> LocateResult:
@@ -76,6 +79,7 @@ def locate(
     whose structure, pictures are registered by as well · phantom: teach that structure first, chest for one · spacing_mm: mm per px of pictures
     that do not state it. Raises TacitError; one picture's failure is a row of failures.csv.
     """
+    check_trackers(track or [])
     chosen = chosen_settings(config, set, "locate")
     settings_of = _checked(method, model, phantom, spacing_mm, seed, chosen)
     marked = _marked(Path(template), Path(points))
@@ -83,12 +87,12 @@ def locate(
     settings = {"locate": options | {"phantom": phantom, "spacing_mm": spacing_mm, "seed": seed}, **plain(settings_of)}
     command = command_line(
         "locate", source, out, locate.__kwdefaults__, template=template, points=points, method=method, model=model,
-        phantom=phantom, spacing_mm=spacing_mm, seed=seed, device=device, threads=threads, config=config, set=set,
+        phantom=phantom, spacing_mm=spacing_mm, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
     reads = chain(named_files(source), [template, points, model, config])
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run, tracked(run, track, "locate", settings):
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         with Bar("hashing") as bar:
             run.check_same(cases.hashes(bar.advance), source)
@@ -209,7 +213,7 @@ def _taught(phantom: str | None, paths: list[Path], run: Run) -> Any:
     """The network that drawings of `phantom` teach, adapted to the pictures; kept in model/."""
     network = STRUCTURES[f"phantom-{phantom}"]()
     network.to(run.record["device"])
-    shop = Workshop(run.record["seed"], run.record["device"], run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say)
+    shop = Workshop(run.record["seed"], run.record["device"], run.folder / "checkpoints", curves_of(run), run.say)
     network.fit([network.working(_picture(p).pixels) for p in paths], shop)
     save_model(run.folder / "model", f"phantom-{phantom}", network, {"images": len(paths), "seed": run.record["seed"], "data": run.record["data"]})
     return network

@@ -28,9 +28,11 @@ from tacit.read.volume import TOLERATED, Gaps
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded, jpeg
 from tacit.report.track import Bar
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.lungs_learn import LungsConfig, check_choice, hashes_of, learn_unet, load_unet, no_lungs
+from tacit.use.tracking import tracked
 from tacit.use.volumes import Found, each_volume, find_volumes
 
 HEADER = ("name", "litres", "right_litres", "left_litres", "slices", "spacing_mm", "mean_hu", "emphysema_share", "dense_share", "method", "warnings")
@@ -63,6 +65,7 @@ def lungs(
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> LungsResult:
@@ -75,12 +78,13 @@ def lungs(
     """
     if gaps not in ("refuse", "tolerate", "interpolate"):
         raise UsageError(f"--gaps {gaps!r} is unknown; known are refuse, tolerate, interpolate")
+    check_trackers(track or [])
     chosen = chosen_settings(config, set, "lungs")
     check_choice(learn, masks, model, seed, chosen)
     c = build(LungsConfig, chosen)
     command = command_line(
         "lungs", source, out, lungs.__kwdefaults__, gaps=gaps, learn=learn, masks=masks, model=model, seed=seed, device=device, threads=threads,
-        config=config, set=set,
+        track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     network = load_unet(model, device) if model else None
@@ -91,7 +95,7 @@ def lungs(
     if not Path(source).exists():
         raise InputError(f"{source} does not exist; INPUT is a volume, a folder, a zip or a manifest")
     reads = chain(named_files(source), named_files(masks) if masks else (), [model, config])
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run, tracked(run, track, "lungs", settings):
         found = find_volumes(source, run, gaps=gaps)
         run.check_same(hashes_of(found, masks), f"{source} or {masks}" if masks else source)
         if not run.finished_before:

@@ -17,9 +17,10 @@ from tacit.learn.workshop import Workshop
 from tacit.prepare.lung import LungConfig, find_lungs
 from tacit.prepare.space import canonical
 from tacit.read.nifti import MHA_SUFFIXES, NIFTI_SUFFIXES, read_volume
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use.model import load_model, save_model
+from tacit.use.tracking import curves_of
 from tacit.use.volumes import Found, each_volume
 
 LUNG_METHODS: dict[str, Any] = {"lung-unet": LungUnet}
@@ -56,7 +57,7 @@ def learn_unet(found: list[Found], masks: str | Path | None, c: LungsConfig, run
     masks None: nothing but the volumes themselves is read, morphology teaches. Raises InputError where no volume has a mask.
     """
     network = LungUnet(c.unet).to(device)
-    shop = Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say)
+    shop = Workshop(seed, device, run.folder / "checkpoints", curves_of(run), run.say)
     order = np.random.default_rng([seed, 78]).permutation(len(found))[: c.unet.volumes]
     drawn = [found[i] for i in sorted(order.tolist())]
     taught: list[str] = []

@@ -24,12 +24,14 @@ from tacit.learn.workshop import Workshop
 from tacit.parts.processes import agreed, alike, here, is_first, loss_named, size, together
 from tacit.parts.train import Batch
 from tacit.read.folder import named_files
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, joined_run, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.pretrain_input import digest, find_input, look, unpacked
 from tacit.use.pretrain_select import MARK, SelectConfig, Selection, said
 from tacit.use.report_pretrain import keep_model, write_report
+from tacit.use.tracking import curves_of, tracked
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def pretrain(
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> PretrainResult:
@@ -76,6 +79,7 @@ def pretrain(
     asked, device = device, prepare_device(device, threads)
     with together(device):
         with agreed():
+            check_trackers(track or [])
             chosen = chosen_settings(config, set, "pretrain")
             tiles, looks = build(TilesConfig, chosen.pop("tiles", {})), build(SelectConfig, chosen.pop("select", {}))
             c = _settings(method, preset, backbone, weights, chosen)
@@ -86,10 +90,13 @@ def pretrain(
         settings = {"pretrain": options, "tiles": plain(tiles), **({"select": plain(looks)} if select else {}), **plain(c)}
         command = command_line(
             "pretrain", name, out, pretrain.__kwdefaults__, method=method, preset=preset, backbone=backbone, weights=weights, mpp=mpp, select=select,
-            root=root, seed=seed, device=asked, threads=threads, config=config, set=set,
+            root=root, seed=seed, device=asked, threads=threads, track=track, config=config, set=set,
         )  # fmt: skip
         reads = chain((p for _, p in source) if isinstance(source, Cases) else named_files(source), [config, c.backbone.weights, select, root])
-        with _shared_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+        with (
+            _shared_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run,
+            tracked(run, track, "pretrain", settings),
+        ):
             cases = _agreed_on(found, source, run)
             if not run.finished_before:
                 run.record |= {"seed": seed, "device": device, "threads": threads, "processes": size(), "uses_labels": False}
@@ -103,7 +110,7 @@ def pretrain(
                     learnt_from, counts = look(cases, tiles, mpp, run)
                     batches = view_batches(learnt_from, views, c.train.batch, seed)
                 run.record |= {"images": counts["pictures"], "slides": counts["slides"], "tiles": counts["tiles"]}
-                shop = Workshop(seed, device, run.folder / "checkpoints", Curves(run.folder / "metrics.csv" if is_first() else None), run.say)
+                shop = Workshop(seed, device, run.folder / "checkpoints", curves_of(run), run.say)
                 _learn(method, network, batches, len(learnt_from), shop, chooser, looks, run)
                 if is_first():
                     keep_model(run, method, network, seed, tiles)

@@ -16,6 +16,7 @@ from tacit.config import build, chosen_settings
 from tacit.errors import UsageError
 from tacit.read.folder import find_cases, named_files
 from tacit.report.track import Bar
+from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use import few_labels
 from tacit.use.device import prepare_device
@@ -24,6 +25,7 @@ from tacit.use.instances import InstancesConfig
 from tacit.use.segment_task import chosen_task
 from tacit.use.shape_guided import masks_digest
 from tacit.use.structures import segment_structures
+from tacit.use.tracking import tracked
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def segment(
     threads: int = 1,
     resume: bool = False,
     overwrite: bool = False,
+    track: list[str] | None = None,
     config: str | Path | None = None,
     set: list[str] | None = None,
 ) -> Result:
@@ -68,6 +71,7 @@ def segment(
     discrimination to begin with) · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
     Raises TacitError; one image's failure is a row of failures.csv.
     """
+    check_trackers(track or [])
     chosen = chosen_settings(config, set, "segment")
     own = build(InstancesConfig, chosen.pop("instances", {}))
     _check(mpp, seed, learn_from)
@@ -87,14 +91,14 @@ def segment(
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(task.network.config)}
     command = command_line(
         "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=classes,
-        shape_prior=shape_prior, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, config=config, set=set,
+        shape_prior=shape_prior, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     task.network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
     teachers, hashes = ([labels, *task.labels.masks.values()], task.labels.hashes) if task.labels else ([], {})
     reads = chain(named_files(source), [model, config, phantom, shape_prior, _weights(task.network)], teachers)
-    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
+    with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run, tracked(run, track, "segment", settings):
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         _check_same(cases, source, run, hashes)
         if not run.finished_before:

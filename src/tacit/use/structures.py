@@ -19,7 +19,7 @@ from tacit.image import Image
 from tacit.learn.workshop import Workshop
 from tacit.read.picture import read_picture
 from tacit.report.picture import in_colours, in_tints, jpeg, png, shrunk
-from tacit.report.track import Bar, Curves
+from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use.measure_structures import measured
 from tacit.use.model import save_model
@@ -27,6 +27,7 @@ from tacit.use.one_by_one import REMEDY, one_by_one
 from tacit.use.outlines import pieces_geojson
 from tacit.use.report_structures import write_report
 from tacit.use.shape_guided import said_of
+from tacit.use.tracking import curves_of
 
 
 def segment_structures(network: Any, method: str, classes: list[str], cases: Cases, learn_from: int, settings: dict[str, Any], run: Run) -> None:
@@ -85,7 +86,7 @@ def learn(network: Any, method: str, frames: list[NDArray[np.uint8]], classes: l
     """Learns from frames alone and keeps what was learnt in model/."""
     run.record["learnt_from"] = len(frames)
     seed = run.record["seed"]
-    network.fit(frames, Workshop(seed, run.record["device"], run.folder / "checkpoints", Curves(run.folder / "metrics.csv"), run.say))
+    network.fit(frames, Workshop(seed, run.record["device"], run.folder / "checkpoints", curves_of(run), run.say))
     save_model(run.folder / "model", method, network, {"classes": classes, "images": len(frames), "seed": seed, "data": run.record["data"]})
 
 
