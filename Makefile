@@ -40,6 +40,7 @@ proof: venv
 	$(PY) benchmarks/few_labels.py
 	$(PY) benchmarks/classify.py
 	$(PY) benchmarks/classify_ucsd.py
+	$(PY) benchmarks/classify_gate.py
 	$(PY) benchmarks/write_results.py
 
 torture: venv

@@ -25,7 +25,8 @@ def classes(results: Path) -> str:
     folder = results / "classify"
     ucsd = [json.loads(p.read_text()) for p in sorted((folder / "ucsd").glob("*.json"))]
     other = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
-    if not ucsd and not other:
+    gates = {p.stem.rpartition("-seed")[0]: json.loads(p.read_text()) for p in sorted((folder / "gate").glob("*-seed0.json"))}
+    if not ucsd and not other and not gates:
         return ""
     text = "\n## Classes of CT pictures and series\n"
     if ucsd:
@@ -43,6 +44,13 @@ def classes(results: Path) -> str:
     if other:
         text += "\n| `python benchmarks/classify.py` row | seed | cases | area, test | accuracy, test | area out of fold | CPU seconds |\n|---|---|---|---|---|---|---|\n"
         text += "\n".join(_other(r) for r in other) + "\n"
+    if "no-gate" in gates:
+        gains = {g["model"]: g for g in gates.pop("compared", {}).get("gains", [])}
+        text += (
+            "\nThe contrast gate (`--pipeline gate`, two clusters, a two-level pipeline each side) on the same split, seed 0; the gain is over no gate on the same test pictures, paired, with DeLong's p after Holm. "
+            "`python benchmarks/classify_gate.py`\n\n| gate by | low, high | its number alone tells the class, area | area, test | gain | p | area out of fold | CPU seconds |\n|---|---|---|---|---|---|---|---|\n"
+        )
+        text += "\n".join(_gate(row, gates[row], gains.get(f"gate-{row}-0-answers")) for row in ("no-gate", *sorted(gates.keys() - {"no-gate"}))) + "\n"
     return text
 
 
@@ -63,6 +71,16 @@ def _other(r: dict[str, Any]) -> str:
         f"| {r['row']} | {r['seed']} | {test['cases']} | {test['auc']:.3f} [{low:.3f}, {high:.3f}] | {test['accuracy']:.3f} | {r['out_of_fold']['auc']:.3f} | "
         f"{r['seconds']['cpu']:.0f} |"
     )
+
+
+def _gate(row: str, r: dict[str, Any], gain: dict[str, Any] | None) -> str:
+    gate, (low, high) = r["gate"], r["test"]["interval"]["auc"]
+    sides = f"{gate['low']}, {gate['high']} | {gate['value_alone_auc']:.3f}" if gate else "| "
+    gained = "| "
+    if gain:
+        (less, more), p = gain["auc_interval"], gain["delong_p_holm"]
+        gained = f"{gain['auc']:+.3f} [{less:+.3f}, {more:+.3f}] | {p:.2f}"
+    return f"| {row} | {sides} | {r['test']['auc']:.3f} [{low:.3f}, {high:.3f}] | {gained} | {r['out_of_fold']['auc']:.3f} | {r['seconds']['cpu']:.0f} |"
 
 
 def _spread(values: list[float]) -> str:
