@@ -70,6 +70,7 @@ def test_runs_stand_side_by_side_with_their_votes(place: Path, tmp_path: Path) -
     paired = rows_of(tmp_path / "o" / "tables" / "paired.csv")
     assert [(r["model"], r["first"]) for r in paired] == [("b", "a"), ("soft vote", "a"), ("hard vote", "a")]
     assert float(paired[0]["auc"]) == pytest.approx(float(table["b"]["auc"]) - float(table["a"]["auc"]), abs=2e-4)
+    assert paired[0]["delong_p"] and paired[1]["delong_p"] and not paired[2]["delong_p"] and paired[2]["mcnemar_p"]
     confusion = rows_of(tmp_path / "o" / "tables" / "confusion.csv")
     assert sum(int(r["cases"]) for r in confusion if r["model"] == "b") == 20
     html = (tmp_path / "o" / "report.html").read_text()

@@ -34,7 +34,7 @@ def with_votes(models: dict[str, Rows]) -> dict[str, Rows]:
 def beside(models: dict[str, Rows], labels: Labels, classes: tuple[str, ...], groups: NDArray, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(name → figures as report.classes.figures gives them, with f1_interval in each class's row; the gains of each over the first model).
 
-    A gain: model, accuracy, auc, macro_f1 and <name>_interval of each; delong_p (two classes only, else None), mcnemar_p; both with _holm over all gains.
+    A gain: model, accuracy, auc, macro_f1 and <name>_interval of each; delong_p (None for more than two classes, and for the hard vote, whose few steps rank cases poorly whatever the runs are worth), mcnemar_p; both with _holm over all gains.
     """
     draws = draws_of(groups, seed)
     measures: dict[str, Callable[[Rows, Labels], float]] = {"accuracy": lambda q, y: float((q.argmax(1) == y).mean()), "auc": area, "macro_f1": macro_f1}
@@ -50,7 +50,7 @@ def beside(models: dict[str, Rows], labels: Labels, classes: tuple[str, ...], gr
         for m, f in measures.items():
             gain[m] = round(f(models[name], labels) - f(models[first], labels), 4)
             gain[f"{m}_interval"] = interval_of(list(drawn[name][m] - drawn[first][m]))
-        gain["delong_p"] = area_test(models[first][:, 1], models[name][:, 1], labels == 1, groups).p if len(classes) == 2 else float("nan")
+        gain["delong_p"] = area_test(models[first][:, 1], models[name][:, 1], labels == 1, groups).p if len(classes) == 2 and name != HARD else float("nan")
         right = [models[n].argmax(1) == labels for n in (first, name)]
         gain["patients_first_better"], gain["patients_this_better"], gain["mcnemar_p"] = right_test(right[0], right[1], groups)
         gains.append(gain)

@@ -81,7 +81,11 @@ def write_compare_report(
 
 
 def _tests(count: int, classes: int) -> str:
-    areas = "DeLong's of the areas, summed over patients" if classes == 2 else "none of the areas, as DeLong's is for two classes (see the intervals)"
+    areas = (
+        "DeLong's of the areas, summed over patients (not of the hard vote: heads counted rank cases in few steps)"
+        if classes == 2
+        else "none of the areas, as DeLong's is for two classes (see the intervals)"
+    )
     return f"{areas}; McNemar's exact one of who is right, a patient counting once; Holm's correction over {count} comparisons"
 
 
