@@ -27,6 +27,7 @@ from tacit.report.track import Curves
 from tacit.report.tracked import Tracked, check_trackers
 from tacit.report.trackers.contract import About, Outcome, Point, curve_name
 from tacit.report.trackers.to_mlflow import MLflow
+from tacit.run import OWN
 from test_pretrain import TINY
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages
@@ -133,6 +134,7 @@ def test_tensorboard_has_what_metrics_csv_says(learnt: Path) -> None:
     assert "--track tensorboard" in texts["command"] and "hidden = 32" in texts["settings"] and "torch" in texts["versions"]
     assert record["data"] in texts["data"] and texts["status"] == "finished" and "Features learnt by Tacit" in texts["model"]
     assert "figures/views" in reader.Tags()["images"]
+    assert {p.name for p in learnt.iterdir()} <= set(OWN)  # what --overwrite may replace
     assert reader.Scalars("final/last/loss")[0].value == pytest.approx(record["last"]["loss"], rel=1e-6)
 
 
