@@ -132,3 +132,10 @@ def test_histograms_count_what_layers_hold(name: str) -> None:
     assert not any(layer._forward_hooks for layer in network.modules())
     plot = features_plot({"one": found, "two": found}, ("a", "b"))
     assert plot[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_histogram_holds_what_a_layer_gave_before_the_next_one_changed_it_in_place() -> None:
+    torch.manual_seed(0)
+    network = series_model("covnet-small", {"backbone": {"name": "resnet18"}})
+    found = feature_histograms(network, [torch.randn(1, 1, SIDE, SIDE)])
+    assert found["bn1"][1][0] < 0 and found["act1"][1][0] == 0

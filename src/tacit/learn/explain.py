@@ -101,7 +101,7 @@ def _held(network: nn.Module, x: Tensor) -> dict[str, NDArray[np.float32]]:
         def keep(_: nn.Module, __: Any, answer: Any) -> None:
             if isinstance(answer, Tensor) and answer.ndim >= 4:
                 values = answer.float().flatten()
-                found.setdefault(name, []).append(values[:: max(values.numel() // HELD, 1)].cpu())
+                found.setdefault(name, []).append(values[:: max(values.numel() // HELD, 1)].cpu().clone())  # a layer behind may work in place
 
         return keep
 
