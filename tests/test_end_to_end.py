@@ -17,6 +17,7 @@ from tacit.learn.case_batches import Drawn, ViewsConfig, case_batches, normalise
 from tacit.learn.case_learner import CaseLearner, balanced_weights
 from tacit.learn.end_to_end import EndToEnd, EndToEndConfig
 from tacit.learn.pseudo_label import PseudoLabelConfig, pseudo_label_loss, ramp
+from tacit.learn.search_space import nested, widened
 from tacit.learn.workshop import Workshop
 from tacit.parts.focal import LabelLossConfig
 from tacit.parts.train import TrainConfig
@@ -293,10 +294,10 @@ def test_the_weights_of_the_last_epochs_vote() -> None:
 
 def test_settings_come_from_the_networks_name_and_yours_are_laid_over() -> None:
     c = build(EndToEndConfig, {"model": "10_COVNet-CSR-Focal", "train": {"epochs": 3}})
-    assert c.loss is not None and c.train is not None and (c.loss.kind, c.loss.alpha) == ("focal", 0.25)
+    assert (c.loss.kind, c.loss.alpha) == ("focal", 0.25)
     assert (c.train.epochs, c.train.lr, c.train.batch) == (3, 1e-4, 2)
     c = build(EndToEndConfig, {"model": "c3d", "loss": {"kind": "focal"}})
-    assert c.train is not None and c.loss is not None and (c.train.optimizer, c.train.schedule, c.loss.kind, c.loss.gamma) == ("sgd", "halving", "focal", 2.0)
+    assert (c.train.optimizer, c.train.schedule, c.loss.kind, c.loss.gamma) == ("sgd", "halving", "focal", 2.0)
     again = build(EndToEndConfig, c.model_dump(mode="json"))
     assert again == c
     for wrong, said in (
@@ -316,3 +317,10 @@ def test_settings_come_from_the_networks_name_and_yours_are_laid_over() -> None:
         EndToEnd(config({"vote_epochs": 2, "train": {"average": 0.5}}))
     with pytest.raises(InputError, match="at least two different"):
         EndToEnd(config({"classes": ["a"]}))
+
+
+def test_a_search_may_change_settings_that_there_are() -> None:
+    space, own = widened(EndToEnd.SEARCH, config().model_dump(mode="json"))
+    assert set(space) == set(EndToEnd.SEARCH) == set(own)
+    found = build(EndToEndConfig, {"model": "10_COVNet-CSR-Focal"}, nested({"train.lr": 0.002, "loss.kind": "cross-entropy", "size": 96}))
+    assert (found.train.lr, found.train.epochs, found.loss.kind, found.loss.alpha, found.size) == (0.002, 30, "cross-entropy", 0.25, 96)

@@ -25,6 +25,7 @@ from tacit.learn.case_batches import Drawn, ViewsConfig, case_batches, normalise
 from tacit.learn.case_learner import CaseLearner, balanced_weights
 from tacit.learn.explain import Histograms, feature_histograms, grad_cam, occlusion
 from tacit.learn.pseudo_label import PseudoLabelConfig
+from tacit.learn.search_space import Choice, Space, Span
 from tacit.learn.series_models import series_config, series_model
 from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.temperature import fit_temperature, warmed
@@ -33,6 +34,15 @@ from tacit.parts.focal import LabelLossConfig
 from tacit.parts.train import TrainConfig
 
 PRESET = "covnet-small"
+SEARCH: Space = {  # what --tune may change
+    "size": Choice((96, 128, 160, 224)),
+    "slices": Span(16, 64, log=True, series=True),
+    "balance": Choice(("balanced", "none")),
+    "views.zoom": Span(0.0, 0.3),
+    "views.grey": Span(0.0, 0.3),
+    "train.lr": Span(1e-4, 1e-2, log=True),
+    "loss.kind": Choice(("cross-entropy", "focal")),
+}
 
 
 class EndToEndConfig(Config):
@@ -49,8 +59,8 @@ class EndToEndConfig(Config):
     explain: Literal["grad-cam", "occlusion"] = "grad-cam"  # how the maps of the report are made; occlusion takes longer
     views: ViewsConfig = ViewsConfig()
     pseudo: PseudoLabelConfig = PseudoLabelConfig()  # of --unlabelled
-    loss: LabelLossConfig | None = None  # none = the network's own, by the name's settings
-    train: TrainConfig | None = None  # none = the network's own; an epoch is train.steps batches
+    loss: LabelLossConfig = LabelLossConfig()  # what is not given is as the network's name says, here and in train
+    train: TrainConfig = TrainConfig()  # an epoch is train.steps batches
 
     @model_validator(mode="before")
     @classmethod
@@ -75,6 +85,7 @@ class EndToEnd(nn.Module):
     """The members and their temperature. Nothing is learnt without labels."""
 
     Config = EndToEndConfig
+    SEARCH = SEARCH
     device = "cpu"
     temperature: Tensor
     used: Tensor
@@ -149,7 +160,6 @@ class EndToEnd(nn.Module):
 
     def _new(self) -> CaseLearner:
         c = self.config
-        assert c.loss is not None and c.train is not None  # filled from the network's
         network = series_model(c.model, c.network, {"classes": len(c.classes)})
         return CaseLearner(network, c.loss, c.train, c.vote_epochs, c.pseudo)
 
@@ -158,7 +168,7 @@ class EndToEnd(nn.Module):
     ) -> CaseLearner:
         c, seed = self.config, shop.seed + 10 * number
         learner = self.members[number]
-        assert isinstance(learner, CaseLearner) and c.train is not None and c.loss is not None
+        assert isinstance(learner, CaseLearner)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             learner.load_state_dict(self._new().state_dict())
