@@ -27,9 +27,14 @@ def fit(
     pipeline: Annotated[
         str,
         typer.Option(
-            help="two-level: texture of slices, then what they say along a series; gate: cases of low and of high contrast, each to a pipeline of their own."
+            help="two-level: texture of slices, then what they say along a series; end-to-end: a network from pixels to classes; gate: cases of low and of high contrast, each to a pipeline of their own."
         ),
     ] = "two-level",
+    model: Annotated[
+        str | None, typer.Option(help="The network of end-to-end, such as covnet-small (the default) or 02_COVNet-18; see docs/series_models.md.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="FILE.safetensors that its backbone begins with: model/encoder.safetensors of tacit pretrain.")] = None,
+    unlabelled: Annotated[Path | None, typer.Option(help="Cases without labels that join by the network's own answers.")] = None,
     unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
     steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,
     gaps: GapsChoice = "refuse",
@@ -51,8 +56,8 @@ def fit(
     from tacit.use.classify_fit import classify_fit as run
 
     result = run(
-        source, out, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, twins=not no_twins, tune=tune, seed=seed, device=device, threads=threads,
-        resume=resume, overwrite=overwrite, track=track, config=config, set=set,
+        source, out, labels=labels, pipeline=pipeline, model=model, weights=weights, unlabelled=unlabelled, unit=unit, steps=steps, gaps=gaps,
+        twins=not no_twins, tune=tune, seed=seed, device=device, threads=threads, resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))

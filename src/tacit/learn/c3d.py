@@ -73,6 +73,11 @@ class C3d(nn.Module):
         features = F.relu(self.fc7(features))
         return Answer(self.head(self.dropout(features)), None, features)
 
+    @property
+    def last_map(self) -> nn.Module:
+        """The layer whose answer (b, f, d', h', w') everything after looks at."""
+        return self.convolutions
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """batch: x (b, s, c, h, w), label (b,), and present (b, s) where series differ in length."""
         answer = self(batch["x"], batch.get("present"))

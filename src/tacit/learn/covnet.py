@@ -62,13 +62,16 @@ class Covnet(nn.Module):
     def forward(self, x: Tensor, present: Tensor | None = None) -> Answer:
         """x (b, s, c, h, w), present (b, s), all where None. Evidence is what a series of that slice alone would be answered."""
         x, present = checked(x, present, self.config.channels_in)
-        features, answers = self._slices(x, present)  # (n, f), (n, k)
-        series = pooled(features, present, self.config.over_slices)
-        if self.config.features == "fcn":
-            logits = pooled(answers, present, self.config.over_slices)
-        else:
-            logits = self.head(self.dropout(series))
-        return Answer(logits, placed(answers, present), series)
+        return self._joined(*self._slices(x, present), present)
+
+    def maps(self, rows: Tensor) -> Tensor:
+        """Slices (n, channels_in, h, w) → the last maps (n, f, h', w'), which everything after looks at; a transformer's tokens are none."""
+        found: Tensor = self.back(self.encoder.map(rows) if isinstance(self.encoder, Backbone) else self.encoder(rows))
+        return found
+
+    def answered(self, maps: Tensor, present: Tensor) -> Answer:
+        """What the last maps of the n slices that are there, in order, are answered: `forward` after `maps`."""
+        return self._joined(*self._told(maps), present)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """batch: x (b, s, c, h, w), label (b,) whole numbers below `classes`, and present (b, s) where series differ in length."""
@@ -88,9 +91,21 @@ class Covnet(nn.Module):
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Slices (n, c, h, w) → features (n, f), answers (n, k)"""
-        found = self.back(self.encoder(rows))
+        return self._told(self.maps(rows))
+
+    def _told(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The last maps (n, f, h', w') → features (n, f), answers (n, k)"""
         if self.config.features == "fcn":
-            classes = self.head(self.dropout(found).movedim(1, -1))  # (n, h', w', k)
-            return found.amax((2, 3)), classes.amax((1, 2))
-        features = found.mean((2, 3)) if found.ndim == 4 else found
+            classes = self.head(self.dropout(maps).movedim(1, -1))  # (n, h', w', k)
+            return maps.amax((2, 3)), classes.amax((1, 2))
+        features = self.encoder.pooled(maps) if isinstance(self.encoder, Backbone) else maps.mean((2, 3))
         return features, self.head(features)
+
+    def _joined(self, features: Tensor, answers: Tensor, present: Tensor) -> Answer:
+        """Features (n, f) and answers (n, k) of the slices that are there → the answer for their series."""
+        series = pooled(features, present, self.config.over_slices)
+        if self.config.features == "fcn":
+            logits = pooled(answers, present, self.config.over_slices)
+        else:
+            logits = self.head(self.dropout(series))
+        return Answer(logits, placed(answers, present), series)

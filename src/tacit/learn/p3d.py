@@ -72,6 +72,11 @@ class P3d(nn.Module):
         features = y.mean((2, 3, 4))
         return Answer(self.head(self.dropout(features)), None, features)
 
+    @property
+    def last_map(self) -> nn.Module:
+        """The layer whose answer (b, f, d', h', w') everything after looks at."""
+        return self.stages[-1]
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """batch: x (b, s, c, h, w), label (b,), and present (b, s) where series differ in length."""
         answer = self(batch["x"], batch.get("present"))

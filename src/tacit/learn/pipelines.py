@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from tacit.errors import UsageError
+from tacit.learn.end_to_end import EndToEnd
 from tacit.learn.gated import Gated
 from tacit.learn.two_level import TwoLevel
 
 PIPELINES: dict[str, Any] = {
     "two-level": TwoLevel,
     "gate": Gated,
+    "end-to-end": EndToEnd,
 }
 
 

@@ -37,6 +37,11 @@ class Backbone(nn.Module):
         found: Tensor = self.net.forward_features(x)
         return found
 
+    def pooled(self, maps: Tensor) -> Tensor:
+        """What `forward` makes of `map`'s answer: (b, f, h', w') → (b, f)."""
+        found: Tensor = self.net.forward_head(maps)
+        return found
+
     @torch.no_grad()
     def check_map(self, side: int) -> None:
         """Raises ConfigError for a network whose features of a picture of `side` px are no map of f channels, such as a transformer's tokens."""

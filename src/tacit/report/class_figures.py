@@ -60,3 +60,24 @@ def evidence_plot(curve: Rows, classes: tuple[str, ...]) -> bytes:
     bare(axis)
     axis.legend(fontsize=8, frameon=False, ncols=min(len(classes), 4))
     return as_png(drawn)
+
+
+def features_plot(found: dict[str, dict[str, tuple[Rows, Rows]]], names: tuple[str, ...]) -> bytes:
+    """What values the layers of each model hold: a row a model, a column a layer, a line a case. found: model → layer → counts (n, bins), edges (bins + 1,)."""
+    layers = list(dict.fromkeys(layer for of_model in found.values() for layer in of_model))
+    drawn = figure(1.9 * len(layers) + 1, 1.6 * len(found) + 0.8)
+    axes = drawn.subplots(len(found), len(layers), squeeze=False)
+    for row, (model, of_model) in zip(axes, found.items(), strict=True):
+        for axis, layer in zip(row, layers, strict=True):
+            bare(axis)
+            axis.tick_params(labelsize=6)
+            axis.set_yticks([])
+            if layer in of_model:
+                counts, edges = of_model[layer]
+                for j, line in enumerate(counts):
+                    axis.step(edges[:-1], np.log10(1 + line), where="post", color=COLOURS[j % len(COLOURS)], lw=1, label=names[j])
+            if axis in axes[0]:
+                axis.set_title(layer, fontsize=8)
+        row[0].set_ylabel(f"{model}\nlog count", fontsize=8)
+    axes[0, 0].legend(fontsize=6, frameon=False)
+    return as_png(drawn)

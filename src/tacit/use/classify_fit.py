@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tacit.config import build, chosen_settings
+from tacit.config import build, chosen_settings, merge
 from tacit.errors import InputError, UsageError
-from tacit.files import sha256
-from tacit.learn.case_answers import Kept, Pipeline
+from tacit.files import sha256, write_atomic
+from tacit.learn.case_answers import Kept
 from tacit.learn.gated import Gated
 from tacit.learn.pipelines import pipeline_named
 from tacit.learn.tune import TuneConfig
@@ -23,14 +23,16 @@ from tacit.learn.workshop import Workshop
 from tacit.prepare.steps import recipe
 from tacit.read.folder import named_files
 from tacit.read.labels import Labels, read_labels
+from tacit.report.class_figures import features_plot
 from tacit.report.classes import figures
 from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, numbers_of
+from tacit.use.classify_network import hashes_of, network_asked, shelved, weights_of, without_labels
 from tacit.use.classify_tune import Tuning, check_tuning, tuned, with_tuning
 from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
-from tacit.use.model import save_model, weights_named
+from tacit.use.model import save_model
 from tacit.use.report_classify import write_fit_report
 from tacit.use.report_gate import Extra, gate_report
 from tacit.use.shortcuts import METADATA, metadata_twin
@@ -60,6 +62,9 @@ def classify_fit(
     *,
     labels: str | Path,
     pipeline: str = "two-level",
+    model: str | None = None,
+    weights: str | Path | None = None,
+    unlabelled: str | Path | None = None,
     unit: str | None = None,
     steps: str | None = None,
     gaps: str = "refuse",
@@ -76,10 +81,12 @@ def classify_fit(
 ) -> FitResult:
     """Learns to tell the classes of `labels` (CSV case,class[,patient]) from the cases that `source` names; same names and defaults as the command line.
 
-    pipeline: two-level or gate · unit: picture or series (None: by what is there) · steps: how cases are prepared (see `tacit prepare`) ·
-    gaps: refuse, tolerate or interpolate · twins: teach the same on rims, backgrounds and lungs alone, and ask what headers, times and sizes
-    of the files tell, which shows what is not disease · tune: try so many settings first, on some of the patients, and judge the best on the others ·
-    track: wandb, tensorboard, mlflow. Raises TacitError; one case's failure is a row.
+    pipeline: two-level, end-to-end or gate · model: the network of end-to-end (docs/series_models.md) · weights: FILE.safetensors for it to
+    begin with, as `tacit pretrain` writes · unlabelled: cases that teach end-to-end by its own answers · unit: picture or series (None: by
+    what is there) · steps: how cases are prepared (see `tacit prepare`) · gaps: refuse, tolerate or interpolate · twins: teach the same on
+    rims, backgrounds and lungs alone, and ask what headers, times and sizes of the files tell, which shows what is not disease · tune: try so
+    many settings first, on some of the patients, and judge the best on the others · track: wandb, tensorboard, mlflow.
+    Raises TacitError; one case's failure is a row.
     """
     check_trackers(track or [])
     chosen = chosen_settings(config, set, "classify")
@@ -89,31 +96,39 @@ def classify_fit(
     if taken := {"classes", "unit"} & chosen.keys():
         raise UsageError(f"{min(taken)} is no setting to change: classes come from --labels, what a case is from --unit")
     how = build(TuneConfig, chosen.pop("tune", {}))
+    chosen = merge(chosen, network_asked(kind, model, weights, unlabelled, chosen))
     c = build(kind.Config, {"classes": list(named.classes)}, chosen)
+    begin = weights_of(plain(c))
     tuning = Tuning(kind, c, chosen, tune, how) if tune else None
     check_tuning(tuning, how)
     command = command_line(
-        "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, pipeline=pipeline, unit=unit, steps=steps, gaps=gaps, no_twins=not twins,
-        tune=tune, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
+        "classify fit", source, out, classify_fit.__kwdefaults__, labels=labels, pipeline=pipeline, model=model, weights=weights, unlabelled=unlabelled,
+        unit=unit, steps=steps, gaps=gaps, no_twins=not twins, tune=tune, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
     )  # fmt: skip
     device = prepare_device(device, threads)
     options = {"input": str(source), "labels": str(labels), "pipeline": pipeline, "unit": unit, "steps": steps, "gaps": gaps, "twins": twins, "seed": seed}
     options |= {"tune": tune} if tune else {}
-    settings = {"classify": options, **({"tune": plain(how)} if tune else {}), **{name: value for name, value in plain(c).items() if name != "unit"}}
-    reads = [*named_files(source), labels, config, *weights_named(plain(c))]
+    options |= {"unlabelled": str(unlabelled)} if unlabelled is not None else {}
+    settings = {
+        "classify": options,
+        **({"tune": plain(how)} if tune else {}),
+        **{name: value for name, value in plain(c).items() if name not in ("unit", "classes")},
+    }
+    reads = [*named_files(source), labels, config, *begin, *(named_files(unlabelled) if unlabelled is not None else [])]
     with (
         open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run,
         tracked(run, track, "classify fit", settings),
     ):
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
-            hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases}
+            others = without_labels(unlabelled, cases, run, steps=steps, gaps=gaps)
+            hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases} | hashes_of(begin, others)
             run.check_same(hashes, source)
             run.record |= {"seed": seed, "device": device, "threads": threads, "uses_labels": True, "classes": list(named.classes)}
             run.record |= {"pipeline": pipeline, "unit": cases[0].unit, "inputs": hashes}
             c = tuned(tuning, cases, named, run, curves_of(run)) if tuning else c
             network = kind(c.model_copy(update={"unit": cases[0].unit}))
-            _learn(network, cases, named, twins, run, settings)
+            _learn(network, cases, others, named, twins, run, settings)
             facts = {"classes": list(named.classes), "unit": cases[0].unit, "steps": steps, "gaps": gaps, "uses_labels": True, "seed": seed}
             record = run.record
             card = CARD.format(
@@ -127,14 +142,14 @@ def classify_fit(
         return FitResult(Path(out), run.record["images"], len(run.failures), run.record["figures"], run.record["twins"])
 
 
-def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:
+def _learn(network: Any, cases: list[Case], others: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:
     """Teaches the pipeline in place, scores it and its twins, and writes the report."""
     seed, curves = run.record["seed"], curves_of(run)
 
-    def fitted(pipeline: Pipeline, own: list[Case], kept: Any, stage: str) -> tuple[Any, Any, Any, Any]:
+    def fitted(pipeline: Any, own: list[Case], kept: Any, stage: str, **more: Any) -> tuple[Any, Any, Any, Any]:
         y, groups = numbers_of(own, labels), np.array([labels.patient[c.name] for c in own])
         shop = Workshop(seed, run.record["device"], run.folder / "checkpoints" / stage, curves, run.say)
-        p, members = pipeline.fit(kept, y, groups, shop)
+        p, members = pipeline.fit(kept, y, groups, shop, **more)
         return p, y, members, figures(p, y, labels.classes, groups, seed)
 
     def twin_figures(places: list[int], kept: Sequence[Kept], stage: str) -> dict[str, Any]:
@@ -147,7 +162,11 @@ def _learn(network: Any, cases: list[Case], labels: Labels, twins: bool, run: Ru
     network.look(drawn_slices(cases, seed), seed)
     with laid_out(network, cases, twins, run) as laid:
         check_patients(laid.cases, labels)
-        p, y, members, found = fitted(network, laid.cases, laid.kept, "cases")
+        with shelved(network, others, run) as shelf:
+            p, y, members, found = fitted(network, laid.cases, laid.kept, "cases", **({} if shelf is None else {"unlabelled": shelf}))
+        if hasattr(network, "histograms"):
+            firsts = [laid.kept[int(np.flatnonzero(y == k)[0])] for k in range(len(labels.classes))]
+            write_atomic(run.folder / "figures" / "features.png", features_plot(network.histograms(firsts), labels.classes))
         beside = {kind: twin_figures(places, kept, kind.replace(" ", "-")) for kind, (places, kept) in laid.twins.items()}
         if twins:
             kinds, patients = ([of[c.name] for c in laid.cases] for of in (labels.of, labels.patient))

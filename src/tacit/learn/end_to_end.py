@@ -1,0 +1,186 @@
+"""Cases → classes by one network from pixels to answer; several members that each left patients out.
+
+The networks are those of learn/series_models.py, COVNet (Li et al. 2020) and its relatives; a picture is a series of one slice, so that Self-Trans (He et al. 2020)
+is DenseNet-169 here, with weights of `tacit pretrain --method moco` and `vote_epochs` 10. A member is taught without one fold of the patients, which then
+scores it. The answer to a new case is the mean of the members, warmed (learn/temperature.py); their spread is its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from tacit.config import Config, Count
+from tacit.errors import ConfigError, InputError
+from tacit.learn.case_answers import Answers, Kept, Rows, evenly
+from tacit.learn.case_batches import Drawn, ViewsConfig, case_batches, normalised
+from tacit.learn.case_learner import CaseLearner, balanced_weights
+from tacit.learn.explain import Histograms, feature_histograms, grad_cam, occlusion
+from tacit.learn.pseudo_label import PseudoLabelConfig
+from tacit.learn.search_space import Choice, Space, Span
+from tacit.learn.series_models import series_config, series_model
+from tacit.learn.table_classifier import grouped_folds
+from tacit.learn.temperature import fit_temperature, warmed
+from tacit.learn.workshop import Workshop
+from tacit.parts.focal import LabelLossConfig
+from tacit.parts.train import TrainConfig
+
+PRESET = "covnet-small"
+SEARCH: Space = {  # what --tune may change
+    "size": Choice((96, 128, 160, 224)),
+    "slices": Span(16, 64, log=True, series=True),
+    "balance": Choice(("balanced", "none")),
+    "views.zoom": Span(0.0, 0.3),
+    "views.grey": Span(0.0, 0.3),
+    "train.lr": Span(1e-4, 1e-2, log=True),
+    "loss.kind": Choice(("cross-entropy", "focal")),
+}
+
+
+class EndToEndConfig(Config):
+    classes: tuple[str, ...] = ("no", "yes")  # their names, sorted; given by --labels
+    unit: Literal["picture", "series"] = "picture"  # what a case is
+    model: str = PRESET  # a network by name (docs/series_models.md), as --model
+    network: dict[str, Any] = {}  # its settings, laid over those of the name: network.dropout=0.3; see "Series" above
+    size: Annotated[int, Field(ge=16)] = 224  # px a side of a slice
+    slices: Count = 64  # of a series at most, evenly along it
+    members: Annotated[int, Field(ge=2)] = 5  # folds of the patients, one member each
+    balance: Literal["balanced", "none"] = "balanced"  # weights of classes in the loss: n / (k · n_j), or none; loss.class_weights win over both
+    vote_epochs: Count = 1  # the weights at the ends of so many last epochs answer together (Self-Trans: 10); the model grows as many times
+    pictures: Count = 32  # cases a batch where a case is one picture; train.batch counts series
+    explain: Literal["grad-cam", "occlusion"] = "grad-cam"  # how the maps of the report are made; occlusion takes longer
+    views: ViewsConfig = ViewsConfig()
+    pseudo: PseudoLabelConfig = PseudoLabelConfig()  # of --unlabelled
+    loss: LabelLossConfig = LabelLossConfig()  # what is not given is as the network's name says, here and in train
+    train: TrainConfig = TrainConfig()  # an epoch is train.steps batches
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_network(cls, given: Any) -> Any:
+        """Loss and training of the network that is named, with what is given laid over."""
+        if not isinstance(given, dict) or not isinstance(given.get("network", {}), dict):
+            return given
+        given = dict(given)
+        for part in ("loss", "train"):
+            if isinstance(given.get(part), Config):
+                given[part] = given[part].model_dump(exclude_unset=True)
+        if taken := {"classes", "loss", "train"} & given.get("network", {}).keys():
+            raise ConfigError(
+                f"network.{min(taken)} is no setting to change here; " + ("classes come from --labels" if "classes" in taken else "leave out network.")
+            )
+        own = {part: given[part] for part in ("loss", "train") if given.get(part)}
+        _, network = series_config(given.get("model", PRESET), given.get("network", {}), own)
+        return given | {part: getattr(network, part).model_dump() for part in ("loss", "train")}
+
+
+class EndToEnd(nn.Module):
+    """The members and their temperature. Nothing is learnt without labels."""
+
+    Config = EndToEndConfig
+    SEARCH = SEARCH
+    device = "cpu"
+    temperature: Tensor
+    used: Tensor
+
+    def __init__(self, config: EndToEndConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or EndToEndConfig()
+        if len(c.classes) < 2 or len(set(c.classes)) < len(c.classes):
+            raise InputError(f"classes {c.classes}: at least two different names are expected")
+        self.CLASSES = c.classes
+        self.members = nn.ModuleList(self._new() for _ in range(c.members))
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+        self.register_buffer("used", torch.zeros((), dtype=torch.int64))  # members that were taught: fewer where there are fewer patients
+
+    def look(self, slices: list[NDArray[np.uint8]], seed: int) -> None:
+        """Nothing: a network learns from labelled cases, its weights come from `tacit pretrain`."""
+
+    def kept(self, stack: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """slices: those that are taken evenly, resized, (m, size, size) uint8 · stands (s,): which of them stands for each slice (s, h, w) of the stack, the nearest."""
+        size, places = self.config.size, evenly(len(stack), self.config.slices)
+        stands = np.abs(np.arange(len(stack))[:, None] - places).argmin(1)
+        taken = stack[places]
+        if taken.shape[1:] != (size, size):
+            taken = np.stack([cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA) for plane in taken])
+        return {"slices": np.ascontiguousarray(taken), "stands": stands}
+
+    def fit(
+        self, cases: Sequence[Kept], labels: NDArray[np.int64], groups: NDArray[Any], shop: Workshop, unlabelled: Sequence[Kept] = ()
+    ) -> tuple[Rows, list[dict[str, Any]]]:
+        """Teaches the members. In place. Gives each case's probabilities out of fold, (n, k), and what each member learnt from.
+
+        unlabelled: cases that join by the members' own answers. Raises InputError where a class has patients for one side only.
+        """
+        self.device = shop.device
+        parts = list(grouped_folds(labels, groups, self.config.members, shop.seed))
+        out_of_fold, told = np.zeros((len(cases), len(self.CLASSES))), []
+        for number, (train, test) in enumerate(parts):
+            learner = self._teach(number, cases, train, labels[train], shop, unlabelled)
+            for i in test:
+                out_of_fold[i] = learner.probabilities(self._seen(cases[i]))[0]
+            told.append({"cases": len(train), "left_out": len(test), "class_weights": learner.weights, "unlabelled": len(unlabelled)})
+        temperature = fit_temperature(out_of_fold, labels)
+        self.temperature.fill_(temperature)
+        self.used.fill_(len(parts))
+        return warmed(out_of_fold, temperature), told
+
+    def answers(self, cases: Sequence[Kept]) -> Answers:
+        """What the members say of new cases, each read once."""
+        warmth = float(self.temperature)
+        p, slices = [], []
+        for case in cases:
+            x = self._seen(case)
+            each = [learner.probabilities(x) for learner in self._taught()]
+            p.append(warmed(np.stack([answer for answer, _ in each]), warmth))  # (members, k)
+            slices.append(np.mean([curve for _, curve in each], axis=0)[case["stands"]])
+        rows = np.stack(p)
+        return Answers(np.asarray(rows.mean(1)), np.asarray(rows.min(1)), np.asarray(rows.max(1)), slices)
+
+    def maps(self, case: Kept) -> NDArray[np.float32]:
+        """Where in each slice that was taken the evidence of the likeliest class lies, (m, size, size) in 0–1, 1 at the strongest place. The members' mean."""
+        x = self._seen(case)
+        taught = self._taught()
+        k = int(np.mean([learner.probabilities(x)[0] for learner in taught], axis=0).argmax())
+        how = grad_cam if self.config.explain == "grad-cam" else occlusion
+        mean = np.mean([how(learner.network, x, k) for learner in taught], axis=0)
+        return np.asarray(mean / max(float(mean.max()), 1e-12), np.float32)
+
+    def histograms(self, cases: Sequence[Kept]) -> dict[str, Histograms]:
+        """What values each member's layers hold for cases, by the member's name."""
+        seen = [self._seen(case) for case in cases]
+        return {f"member {number + 1}": feature_histograms(learner.network, seen) for number, learner in enumerate(self._taught())}
+
+    def _new(self) -> CaseLearner:
+        c = self.config
+        network = series_model(c.model, c.network, {"classes": len(c.classes)})
+        return CaseLearner(network, c.loss, c.train, c.vote_epochs, c.pseudo)
+
+    def _teach(
+        self, number: int, cases: Sequence[Kept], rows: NDArray[np.int64], labels: NDArray[np.int64], shop: Workshop, unlabelled: Sequence[Kept]
+    ) -> CaseLearner:
+        c, seed = self.config, shop.seed + 10 * number
+        learner = self.members[number]
+        assert isinstance(learner, CaseLearner)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            learner.load_state_dict(self._new().state_dict())
+        learner.weights = balanced_weights(labels, len(c.classes)) if c.balance == "balanced" and c.loss.class_weights is None else None
+        drawn = Drawn(cases, rows, c.pictures if c.unit == "picture" else c.train.batch, labels)
+        others = Drawn(unlabelled, np.arange(len(unlabelled)), c.pseudo.batch, None) if len(unlabelled) else None
+        batches = case_batches(drawn, c.views, seed, others, math.ceil(c.pseudo.start * c.train.total))
+        shop.train(f"member{number}", learner, batches, c.train, seed=seed)
+        return learner
+
+    def _taught(self) -> list[CaseLearner]:
+        return [learner.to(self.device).eval() for learner in list(self.members)[: int(self.used)] if isinstance(learner, CaseLearner)]
+
+    def _seen(self, case: Kept) -> Tensor:
+        return normalised(case["slices"]).to(self.device)

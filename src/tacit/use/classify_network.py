@@ -1,0 +1,77 @@
+"""What only a network asks of `tacit classify fit`: its name, weights to begin with, and cases without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import InputError, MissingError, UsageError
+from tacit.files import sha256
+from tacit.learn.case_answers import Pipeline
+from tacit.learn.end_to_end import PRESET
+from tacit.learn.series_models import PRESETS
+from tacit.report.track import Bar
+from tacit.run import Run
+from tacit.use.classify_cases import prepared
+from tacit.use.cohort import Case, find_cohort
+from tacit.use.model import weights_named
+from tacit.use.shelf import Shelf
+
+
+def network_asked(kind: Any, model: str | None, weights: str | Path | None, unlabelled: str | Path | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    """`--model` and `--weights` as settings of a pipeline. Raises UsageError where the pipeline has no network, or the network none to fill."""
+    asked = [f"--{name}" for name, value in (("model", model), ("weights", weights), ("unlabelled", unlabelled)) if value is not None]
+    if asked and "network" not in kind.Config.model_fields:
+        raise UsageError(f"{' and '.join(asked)}: only a network takes that; add --pipeline end-to-end")
+    settings: dict[str, Any] = {} if model is None else {"model": model}
+    if weights is not None:
+        name = model or chosen.get("model", PRESET)
+        if PRESETS.get(name, (name,))[0] != "covnet":
+            raise UsageError(f"--weights: {name} has no backbone that they could fill; give a COVNet as --model")
+        settings["network"] = {"backbone": {"weights": str(weights)}}
+    return settings
+
+
+def weights_of(settings: dict[str, Any]) -> list[Path]:
+    """The files that networks begin with, those of a gate's branches included; none for random weights or timm's hub. Raises MissingError."""
+    found = [Path(named) for named in weights_named(settings) if not named.startswith("hub:")]
+    for path in found:
+        if not path.is_file():
+            raise MissingError(f"--weights {path}: there is no such file")
+    return found
+
+
+def without_labels(source: str | Path | None, labelled: list[Case], run: Run, *, steps: str | None, gaps: str) -> list[Case]:
+    """The cases of --unlabelled; those that are among the labelled ones are left out. Raises InputError where none is left."""
+    if source is None:
+        return []
+    found = find_cohort(source, run, unit=labelled[0].unit, steps=steps, gaps=gaps)
+    known = {case.digest for case in labelled}
+    cases = [case for case in found if case.digest not in known]
+    if not cases or cases[0].unit != labelled[0].unit:
+        raise InputError(f"--unlabelled {source}: none of its {len(found)} cases is a {labelled[0].unit} that is not labelled as well; give others")
+    return cases
+
+
+@contextmanager
+def shelved(pipeline: Pipeline, cases: list[Case], run: Run) -> Iterator[Shelf | None]:
+    """What the pipeline keeps of cases without labels; None where there are none. One that cannot be used is a row of failures.csv."""
+    if not cases:
+        yield None
+        return
+    with Shelf(run.folder / "cases" / "unlabelled") as shelf, Bar("preparing unlabelled") as bar:
+        for number, case in enumerate(cases):
+            slices = prepared(case, run)
+            if slices is not None:
+                shelf.put(pipeline.kept(slices))
+            bar.advance(number + 1, len(cases))
+        run.record["unlabelled"] = len(shelf)
+        yield shelf if len(shelf) else None
+
+
+def hashes_of(weights: list[Path], unlabelled: list[Case]) -> dict[str, str]:
+    """What a network reads beside its labelled cases, for the run's record."""
+    found = {f"unlabelled/{case.name}": case.digest for case in unlabelled}
+    return found | {"weights" if number == 0 else f"weights {number + 1}": sha256(path) for number, path in enumerate(weights)}
