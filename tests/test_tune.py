@@ -22,7 +22,7 @@ from tacit.errors import InputError, TrainingError, UsageError
 from tacit.learn.search_space import Choice, Space, Span, narrowed, nested, widened
 from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.tune import Pruned, Trial, TuneConfig, importance, search
-from tacit.run import OWN
+from tacit.run import OWN as WRITTEN
 from test_two_level import slice_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages
@@ -193,7 +193,7 @@ def test_the_best_is_judged_on_patients_that_the_search_never_saw(place: Path, s
     model = json.loads((searched / "model" / "model.json").read_text())
     assert str(model["config"]["texture"]["side"]) == best["texture.side"] and model["config"]["texture"]["words"] == 16
     assert not list((searched / "checkpoints" / "tune").glob("trial-*"))
-    assert {p.name for p in searched.iterdir()} <= set(OWN)  # what --overwrite may replace
+    assert {p.name for p in searched.iterdir()} <= set(WRITTEN)  # what --overwrite may replace
 
 
 def test_the_snippet_is_settings_of_another_run(place: Path, searched: Path, tmp_path: Path) -> None:
