@@ -5,7 +5,8 @@
 
 `ucsd`: learnt on the train list alone, slices of one paper on one side, scored on the 203 test slices; intervals: papers drawn with replacement, as
 the set names no patient. `ucsd-twins`: what rims, backgrounds and lungs alone tell, out of fold inside train. `drawn`: learnt on 48 drawn CTs (teach), scored
-on 36 whose parameters they never had (fresh). Needs the images below TACIT_DATA (or ../shared/data) for `ucsd`.
+on 36 whose parameters they never had (fresh); `drawn-texture`: the same without the network of lesions;
+`drawn-brief`: with three members of 300 slices, a quarter of the time. Needs the images below TACIT_DATA (or ../shared/data) for `ucsd`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "ucsd-covid-ct"
 RESULTS, WORK = ROOT / "benchmarks" / "results" / "classify", ROOT / "benchmarks" / "work" / "classify"
 PAPER = re.compile(r"^(\d{4}\.\d\d\.\d\d\.\d+)")  # a preprint's number begins the names of its slices
-ROWS = ("ucsd", "ucsd-twins", "drawn")
+ROWS = ("ucsd", "ucsd-twins", "drawn", "drawn-brief", "drawn-texture")
 
 
 def ucsd(part: str) -> tuple[Path, Path]:
@@ -75,11 +76,12 @@ def run(row: str, seed: int) -> None:
     place = RESULTS / f"{row}-seed{seed}.json"
     if place.exists():
         return
-    (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row == "drawn" else (ucsd("train"), ucsd("test"))
+    (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row.startswith("drawn") else (ucsd("train"), ucsd("test"))
     cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"{row}-seed{seed}"
-    found = tacit.classify_fit(source, out, labels=table, twins=row == "ucsd-twins", seed=seed, overwrite=out.exists())
+    changed = {"drawn-texture": ["lesions=false"], "drawn-brief": ["members=3", "inner=2", "rows=300"]}.get(row)
+    found = tacit.classify_fit(source, out, labels=table, twins=row == "ucsd-twins", seed=seed, set=changed, overwrite=out.exists())
     seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
-    result = {"row": row, "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed}
+    result = {"row": row, "set": changed, "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed}
     result |= {"test": scored(out, *new, WORK / f"{row}-seed{seed}-answers")}
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
     test = result["test"]
@@ -99,7 +101,7 @@ def main() -> None:
         return
     if unknown := [row for row in options.rows if row not in ROWS]:
         parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    if not DATA.is_dir() and options.rows != ["drawn"]:
+    if not DATA.is_dir() and not all(row.startswith("drawn") for row in options.rows or ROWS):
         parser.error(f"no slices at {DATA}; set TACIT_DATA")
     os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
     for row in options.rows or ROWS:
