@@ -5,7 +5,8 @@
 
 `ucsd`: learnt on the train list alone, slices of one paper on one side, scored on the 203 test slices; intervals: papers drawn with replacement, as
 the set names no patient. `ucsd-twins`: what rims, backgrounds and lungs alone tell, out of fold inside train. `drawn`: learnt on 48 drawn CTs (teach), scored
-on 36 whose parameters they never had (fresh). Needs the images below TACIT_DATA (or ../shared/data) for `ucsd`.
+on 36 whose parameters they never had (fresh); `drawn-texture`: the same without the network of lesions;
+`drawn-brief`: with three members of 300 slices, a quarter of the time. Needs the images below TACIT_DATA (or ../shared/data) for `ucsd`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "ucsd-covid-ct"
 RESULTS, WORK = ROOT / "benchmarks" / "results" / "classify", ROOT / "benchmarks" / "work" / "classify"
 PAPER = re.compile(r"^(\d{4}\.\d\d\.\d\d\.\d+)")  # a preprint's number begins the names of its slices
-ROWS = ("ucsd", "ucsd-twins", "ucsd-scratch", "ucsd-self-trans", "drawn")
+ROWS = ("ucsd", "ucsd-twins", "ucsd-scratch", "ucsd-self-trans", "drawn", "drawn-brief", "drawn-texture")
 BACKBONE = "resnet18"
 NETWORK = [
     "size=128",
@@ -97,9 +98,10 @@ def run(row: str, seed: int) -> None:
     place = RESULTS / f"{row}-seed{seed}.json"
     if place.exists():
         return
-    (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row == "drawn" else (ucsd("train"), ucsd("test"))
+    (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row.startswith("drawn") else (ucsd("train"), ucsd("test"))
     out = WORK / f"{row}-seed{seed}"
-    more: dict[str, Any] = {"twins": row == "ucsd-twins"}
+    changed = {"drawn-texture": ["lesions=false"], "drawn-brief": ["members=3", "inner=2", "rows=300"]}.get(row)
+    more: dict[str, Any] = {"twins": row == "ucsd-twins", "set": changed}
     starts: dict[str, Any] = {}
     if row in ("ucsd-scratch", "ucsd-self-trans"):
         more |= {"pipeline": "end-to-end", "model": "02_COVNet-18", "set": NETWORK}
@@ -109,7 +111,7 @@ def run(row: str, seed: int) -> None:
     cpu, wall = time.process_time(), time.monotonic()
     found = tacit.classify_fit(source, out, labels=table, seed=seed, overwrite=out.exists(), **more)
     seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
-    result = {"row": row, "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed, **starts}
+    result = {"row": row, "set": more["set"], "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed, **starts}
     result |= {"test": scored(out, *new, WORK / f"{row}-seed{seed}-answers")}
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
     test = result["test"]
@@ -129,7 +131,7 @@ def main() -> None:
         return
     if unknown := [row for row in options.rows if row not in ROWS]:
         parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    if not DATA.is_dir() and options.rows != ["drawn"]:
+    if not DATA.is_dir() and not all(row.startswith("drawn") for row in options.rows or ROWS):
         parser.error(f"no slices at {DATA}; set TACIT_DATA")
     os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
     for row in options.rows or ROWS:

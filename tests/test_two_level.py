@@ -9,6 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from tacit.errors import InputError
 from tacit.learn.case_answers import evenly
+from tacit.learn.lesion_taught import LesionNetworkConfig, LesionTaughtConfig
 from tacit.learn.second_level import SecondLevel, SecondLevelConfig, resampled
 from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
 from tacit.learn.table_classifier import TableConfig
@@ -20,6 +21,7 @@ from tacit.prepare.slice_lung import slice_lungs
 from tacit.prepare.twins import twin
 from tacit.report.classes import area, figures, macro_f1
 
+NETWORK = LesionTaughtConfig(side=32, network=LesionNetworkConfig(width=8, depth=2))  # not taught here: a witness who knows nothing
 TABLE = TableConfig(c=(1.0,), gamma=(0.1, 1.0), rounds=(20,), depth=(2,), folds=3)
 
 
@@ -140,8 +142,8 @@ def test_texture_knows_no_label_and_is_told_by_place() -> None:
     assert np.array_equal(texture.blocks(np.repeat(left[..., None], 3, axis=2))["words"], a["words"])
 
 
-@pytest.mark.parametrize("unit", ["picture", "series"])
-def test_members_learn_answer_and_are_kept(unit: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unit", "lesions"), [("picture", True), ("series", False), ("series", True)])
+def test_members_learn_answer_and_are_kept(unit: str, lesions: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     y = np.arange(24) % 2
 
@@ -152,7 +154,14 @@ def test_members_learn_answer_and_are_kept(unit: str, tmp_path: Path) -> None:
         return np.stack([slice_of(rng, ill and s in (2, 3)) for s in range(count)])
 
     config = TwoLevelConfig(
-        unit=unit, members=3, inner=2, texture=SliceTextureConfig(side=64, words=16, samples=3000), first=TABLE, second=SecondLevelConfig(length=4, table=TABLE)
+        unit=unit,
+        lesions=lesions,
+        lesion_network=NETWORK,
+        members=3,
+        inner=2,
+        texture=SliceTextureConfig(side=64, words=16, samples=3000),
+        first=TABLE,
+        second=SecondLevelConfig(length=4, table=TABLE),
     )  # type: ignore[arg-type]
     network = TwoLevel(config)
     stacks = [stack(bool(label)) for label in y]
@@ -160,11 +169,14 @@ def test_members_learn_answer_and_are_kept(unit: str, tmp_path: Path) -> None:
     cases = [network.kept(s) for s in stacks]
     p, chosen = network.fit(cases, y, np.arange(24), Workshop())
     assert roc_auc_score(y, p[:, 1]) > 0.9 and len(chosen) == 3 == int(network.used)
+    assert (network.lesions is not None) == (network.maps(cases[0]) is not None) == ("lesions" in chosen[0]) == (unit == "series" and lesions)
     new = [network.kept(stack(bool(label))) for label in y[:8]]
     answers = network.answers(new)
     assert (answers.p.argmax(1) == y[:8]).mean() >= 0.75
     assert (answers.low <= answers.p + 1e-12).all() and (answers.p <= answers.high + 1e-12).all() and np.allclose(answers.p.sum(1), 1)
     assert [len(s) for s in answers.slices] == [len(next(iter(case.values()))) for case in new]
+    maps = network.maps(new[0])
+    assert maps is None or (maps.shape == (len(answers.slices[0]), 96, 96) and maps.min() >= 0 and maps.max() <= 1)
     save_tensors(tmp_path / "w.safetensors", network.state_dict())
     again = TwoLevel(config)
     load_into(again, tmp_path / "w.safetensors")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -16,14 +17,17 @@ from numpy.typing import NDArray
 from tacit.errors import InputError, UsageError
 from tacit.image import Image
 from tacit.prepare import contrast
-from tacit.prepare.lung import find_lungs
+from tacit.prepare.lung_hull import Region, alone, lung_region
 from tacit.prepare.resample import How, isotropic, to_length, to_shape, to_spacing_mm
 from tacit.prepare.smooth import perona_malik
 from tacit.prepare.space import canonical
 from tacit.prepare.stain import RUIFROK, separate
 
 COVNET = "canonical,lungs,slices-mm=1,every=5,size=224:224,window=-500:1500,mip=3"  # the slides' preparation; they give no slab: 3 slices is ours
-PRESETS = {"covnet": COVNET}
+SERIES = (
+    "canonical,lungs=-1000:hull,slices-mm=1,every=5,size=224:224,window=-500:1500,mip=3"  # the same with hulls of the lungs: lungs alone lose consolidations
+)
+PRESETS = {"covnet": COVNET, "series": SERIES}
 SEEN_FIRST = ("macenko", "reinhard")  # need to have seen the target's colours: tacit.use.prepare
 
 
@@ -165,17 +169,14 @@ def _every(slices: int) -> Callable[[Image], Image]:
     return do
 
 
-def _lungs(outside_hu: float = -1000.0) -> Callable[[Image], Image]:
+def _lungs(outside_hu: float = -1000.0, region: str = "air") -> Callable[[Image], Image]:
+    if region not in get_args(Region):
+        raise UsageError(f"--steps: lungs={outside_hu:g}:{region} wants one of {', '.join(get_args(Region))}, for example lungs=-1000:hull")
+    around = "their hulls" if region == "hull" else "lungs"
+
     def do(i: Image) -> Image:
-        mask = find_lungs(_volume(i, "lungs")).mask > 0
-        kept = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        box = tuple(slice(int(k[0]), int(k[-1]) + 1) for k in kept)
-        affine = i.affine
-        if affine is not None:
-            affine = affine.copy()
-            affine[:, 3] += affine[:, :3] @ [float(b.start) for b in box[::-1]]
-        inside = np.where(mask[box], i.pixels[box], np.asarray(outside_hu).astype(i.pixels.dtype))
-        return replace(i.after(f"lungs alone, cut to their box, {outside_hu:g} outside", inside), affine=affine)
+        where = lung_region(_volume(i, "lungs"), "hull" if region == "hull" else "air")
+        return alone(i, where, outside_hu, f"{around} alone, cut to their box, {outside_hu:g} outside")
 
     return do
 
@@ -205,7 +206,7 @@ STEPS: dict[str, tuple[Callable[..., Callable[[Image], Image]], tuple[type, ...]
     "gamma": (_gamma, (float,)),
     "smooth": (_smooth, (float, int)),
     "mip": (_mip, (int,)),
-    "lungs": (_lungs, (float,)),
+    "lungs": (_lungs, (float, str)),
     "haematoxylin": (_haematoxylin, ()),
 }
 EXAMPLES = {"window": "window=-500:1500", "size": "size=224:224", "length": "length=64:cubic", "gamma": "gamma=0.8", "mip": "mip=3", "smooth": "smooth=30:10"}

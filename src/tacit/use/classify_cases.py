@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError
 from tacit.learn.case_answers import Pipeline, evenly
+from tacit.learn.gated import BRANCHES, GatedConfig
+from tacit.learn.pipelines import pipeline_named
 from tacit.prepare.twins import KINDS, twin
 from tacit.read.labels import Labels
 from tacit.report.track import Bar
 from tacit.run import Run
-from tacit.use.cohort import Case
+from tacit.use.cohort import VOLUMES, Case
 from tacit.use.shelf import Shelf
+from tacit.use.taught import give_weights
 
 LOOKED_AT = 400  # slices of the draw without labels, at most
 EACH = 4  # of them from a case
@@ -46,6 +50,20 @@ def matched(cases: list[Case], labels: Labels, run: Run) -> list[Case]:
         shown = ", ".join(sorted(known)[:3])
         raise InputError(f"none of the {len(cases)} cases ({shown} …) is among the {len(labels.of)} of the labels ({', '.join(sorted(labels.of)[:3])} …)")
     return kept
+
+
+def network_of(kind: Any, c: Any, cases: list[Case]) -> Any:
+    """The pipeline of class `kind` with what the cases decide: what a case is, and that no lesions are looked for in what is not prepared as the lesion network
+    learnt to see it; with the weights that drawings taught."""
+    unlike = any(case.steps != VOLUMES for case in cases)
+    blind: dict[str, Any] = {"lesions": False} if unlike and hasattr(c, "lesions") else {}
+    for name in BRANCHES if unlike and isinstance(c, GatedConfig) else ():
+        branch = getattr(c, name)
+        if "lesions" in pipeline_named(branch.pipeline).Config.model_fields:
+            blind[name] = branch.model_copy(update={"settings": branch.settings | {"lesions": False}})
+    network = kind(c.model_copy(update={"unit": cases[0].unit, **blind}))
+    give_weights(network)
+    return network
 
 
 def numbers_of(cases: list[Case], labels: Labels) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from tacit.report.class_figures import features_plot
 from tacit.report.classes import figures
 from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
-from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, numbers_of
+from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, network_of, numbers_of
 from tacit.use.classify_network import hashes_of, network_asked, shelved, weights_of, without_labels
 from tacit.use.classify_tune import Tuning, check_tuning, tuned, with_tuning
 from tacit.use.cohort import Case, find_cohort
@@ -127,7 +127,7 @@ def classify_fit(
             run.record |= {"seed": seed, "device": device, "threads": threads, "uses_labels": True, "classes": list(named.classes)}
             run.record |= {"pipeline": pipeline, "unit": cases[0].unit, "inputs": hashes}
             c = tuned(tuning, cases, named, run, curves_of(run)) if tuning else c
-            network = kind(c.model_copy(update={"unit": cases[0].unit}))
+            network = network_of(kind, c, cases)
             _learn(network, cases, others, named, twins, run, settings)
             facts = {"classes": list(named.classes), "unit": cases[0].unit, "steps": steps, "gaps": gaps, "uses_labels": True, "seed": seed}
             record = run.record

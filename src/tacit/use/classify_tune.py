@@ -25,7 +25,7 @@ from tacit.report.picture import embedded
 from tacit.report.track import Bar, Curves
 from tacit.report.tune_figures import tuning_plot
 from tacit.run import Run, as_csv, plain
-from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, numbers_of, prepared
+from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, network_of, numbers_of, prepared
 from tacit.use.cohort import Case
 from tacit.use.report_gate import Extra
 
@@ -154,7 +154,7 @@ class _Trials:
 
     def _network(self, settings: dict[str, Any], cases: list[Case]) -> Any:
         config = build(self.tuning.kind.Config, plain(self.tuning.config), nested(settings), {"unit": self.unit})
-        network = self.tuning.kind(config)
+        network = network_of(self.tuning.kind, config, cases)
         network.look(drawn_slices(cases, self.run.record["seed"]), self.run.record["seed"])
         return network
 

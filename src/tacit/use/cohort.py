@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256, write_atomic
 from tacit.image import Image
-from tacit.prepare.steps import apply, recipe
+from tacit.prepare.steps import SERIES, apply, recipe
 from tacit.read.folder import find_cases
 from tacit.read.picture import read_picture
 from tacit.read.tree import find_files
@@ -31,7 +31,7 @@ from tacit.use.volumes import find_volumes
 Unit = Literal["picture", "series"]
 Stack = NDArray[np.uint8]
 SIZE = 224  # px a side of a prepared slice
-VOLUMES = "canonical,lungs,slices-mm=1,every=5,size=224:224,window=-500:1500,mip=3"  # of Hounsfield units: the slides' preparation for COVNet
+VOLUMES = SERIES  # of Hounsfield units: the slides' preparation for COVNet, with the lungs' hulls
 FOLDERS = "size=224:224"  # of pictures that somebody has windowed
 
 

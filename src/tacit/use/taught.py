@@ -1,4 +1,4 @@
-"""Encoders taught by drawings alone: their weights come with Tacit; others are taught once and kept, by the hash of their settings.
+"""Networks taught by drawings alone: their weights come with Tacit; others are taught once and kept, by the hash of their settings.
 
 Kept in TACIT_CACHE, else XDG_CACHE_HOME/tacit, else ~/.cache/tacit. No real image takes part, so the weights hold nobody's data.
 """
@@ -23,12 +23,13 @@ LOOKED_AT = 200  # drawings by which texture is standardised
 
 
 def taught(name: str, config: Config | None = None, seed: int = 0) -> Any:
-    """The network `name` (phantom or texture) in eval mode: shipped, from the cache, or taught now (minutes on one core)."""
+    """The network `name` (phantom, texture or lesions) in eval mode: shipped, from the cache, or taught now (minutes on one core)."""
+    from tacit.learn.lesion_taught import LesionTaught
     from tacit.learn.phantom_encoder import PhantomEncoder
     from tacit.learn.texture import Texture
     from tacit.parts.weights import load_into
 
-    network: Any = {"phantom": PhantomEncoder, "texture": Texture}[name](config)
+    network: Any = {"phantom": PhantomEncoder, "texture": Texture, "lesions": LesionTaught}[name](config)
     file = weights_file(name, network.config, seed)
     for folder in (SHIPPED, cache_folder()):
         if (folder / file).is_file():
@@ -39,13 +40,22 @@ def taught(name: str, config: Config | None = None, seed: int = 0) -> Any:
     return network.eval()
 
 
+def give_weights(pipeline: Any) -> None:
+    """Fills the lesion networks of a way to classify, where it has any, with what drawings taught. In place."""
+    from tacit.learn.lesion_taught import LesionTaught
+
+    for part in pipeline.modules():
+        if isinstance(part, LesionTaught):
+            part.load_state_dict(taught("lesions", part.config).state_dict())
+
+
 def weights_file(name: str, config: Config, seed: int) -> str:
     """The name that belongs to a network's settings and seed."""
     return f"{name}-{digest([deciding(config), seed])}.safetensors"
 
 
 def deciding(config: Config) -> dict[str, Any]:
-    """The settings that decide an encoder's weights, as plain values: how often a loss is logged does not."""
+    """The settings that decide a network's weights, as plain values: how often a loss is logged does not."""
     values = config.model_dump(mode="json")
     if "train" in values:
         values["train"].pop("log_every", None)
@@ -59,12 +69,13 @@ def cache_folder() -> Path:
 
 
 def teach(network: Any, seed: int) -> None:
-    """Teaches an encoder by drawings, in place; a pure function of its settings and the seed."""
+    """Teaches a network by drawings, in place; a pure function of its settings and the seed."""
+    from tacit.learn.lesion_taught import LesionTaught
     from tacit.learn.phantom_encoder import PhantomEncoder, PhantomEncoderConfig, draw_named
     from tacit.learn.workshop import Workshop
 
     shop = Workshop(seed)
-    if isinstance(network, PhantomEncoder):
+    if isinstance(network, PhantomEncoder | LesionTaught):
         network.fit(shop)
         return
     c = PhantomEncoderConfig(um_per_px=network.config.um_per_px, drawings=LOOKED_AT, field=PhantomEncoderConfig().size)
