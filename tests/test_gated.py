@@ -55,7 +55,7 @@ def cases_of(network: Gated, count: int, seed: int = 0) -> tuple[list[dict[str, 
 
 
 def untempered(p: np.ndarray, network: Any) -> np.ndarray:
-    return np.log(p[:, 0] / p[:, 1]) * float(network.temperature)
+    return np.log(p[:, 0] / p[:, 1]) / float(network.weights[0])
 
 
 def test_each_case_is_answered_by_the_branch_of_its_contrast() -> None:
