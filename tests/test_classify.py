@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -69,7 +70,7 @@ def test_pictures_are_told_beside_their_twins(taught: Path) -> None:
     assert set(twins) == {"the cases", "ring only", "background only", "lung only", "metadata only"}
     assert float(twins["metadata only"]["low"]) < 0.6 and not any("headers" in w for w in record["warnings"])
     assert float(twins["lung only"]["auc"]) > 0.8 > float(twins["ring only"]["auc"])  # the sign of illness lies in the lungs
-    assert set(record["inputs"]) == {"labels", "broken", *(f"p{i:02d}" for i in range(24))}
+    assert set(record["inputs"]) == {"--labels pictures.csv", "broken", *(f"p{i:02d}" for i in range(24))}
     assert record["failed"] == 1 and record["uses_labels"] is True and record["without_lungs"] == []
     assert any("Too few patients" in w for w in record["warnings"])
     found = rows_of(taught / "tables" / "out_of_fold.csv")
@@ -107,6 +108,11 @@ def test_series_go_through_two_levels(place: Path, tmp_path: Path) -> None:
     assert "Most telling slices" in text and "Evidence" in text and "tells no place" in text and "From the front" in text
     slices = rows_of(tmp_path / "o" / "tables" / "slices.csv")
     assert {r["case"] for r in slices} == {"n00", "n01", "n02", "n03"} and len(slices) == len(list((place / "new series").rglob("*.png")))
+    volume = np.zeros((12, 32, 32), np.int16) - 1000
+    (tmp_path / "other").mkdir()
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "other" / "v.nii")
+    with pytest.raises(InputError, match=r"is prepared by 'canonical,lungs=-1000:hull.*those that taught the model by 'size=224:224'"):
+        tacit.classify_predict(tmp_path / "other", tmp_path / "q", model=tmp_path / "r")  # volumes, where windowed slices taught
     one = tacit.classify_predict(place / "new series" / "n01" / "2.png", tmp_path / "p", model=tmp_path / "r")  # a series of one slice
     assert [(a["case"], len(rows_of(tmp_path / "p" / "tables" / "slices.csv"))) for a in one.answers] == [("n01", 1)]
 
@@ -147,13 +153,14 @@ def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) 
     for number, (labels, options, error, said) in enumerate((
         ("case,class\np00,well\np01,well\n", {}, InputError, "at least two classes"),
         ("case,class\nx,well\ny,ill\n", {}, InputError, "none of the 25 cases"),
-        (two, {}, InputError, "1 patients that can be used"),
+        (two, {}, InputError, "1 patients that can be used; at least 3 a class"),
+        ("case,class\n" + "".join(f"s{i:02d},{'ill' if i % 2 else 'well'}\n" for i in range(6)), {"source": place / "series"}, InputError, "3 patients that can be used; at least 4"),
         (two, {"pipeline": "three-level"}, UsageError, "known are two-level"),
         (two, {"unit": "slice"}, UsageError, "picture, series"),
         (two, {"steps": "sharpen"}, UsageError, "'sharpen' is unknown"),
         (two, {"set": ["unit=series"]}, UsageError, "no setting to change"),
         (two, {"set": ["members=1"]}, ConfigError, "members"),
-        (two, {"source": place / "nowhere"}, InputError, "holds no case"),
+        (two, {"source": place / "nowhere"}, InputError, "no such file"),
     )):  # fmt: skip
         with pytest.raises(error, match=said):
             fit(labels, f"o{number}", **options)
@@ -188,5 +195,5 @@ def test_heat_is_seen_where_it_lies(tmp_path: Path) -> None:
     curve = np.stack([np.linspace(0.1, 0.9, 9), np.linspace(0.9, 0.1, 9)], 1)
     volume = np.zeros((5, 10, 10), np.float32)
     volume[2, 3, 4] = 1.0
-    write_case_page(run, row, curve, np.full((9, 40, 40), 60, np.uint8), volume, ("ill", "well"))
+    write_case_page(run, row, curve, np.full((9, 40, 40), 60, np.uint8), volume, ("ill", "well"), "The heat is where the evidence lies.")
     assert (tmp_path / "figures" / "maps" / "a.jpg").exists() and "where the evidence lies" in (tmp_path / "reports" / "a.html").read_text()

@@ -62,6 +62,8 @@ def test_folders_of_slices_are_series_in_the_order_of_their_numbers(tmp_path: Pa
     assert cases[0].prepared()[:, 0, 0].tolist() == [20, 90, 100]
     with pytest.raises(InputError, match="are called 'slice_10'"):  # as pictures their names are not unique
         find_cohort(tmp_path / "in", run(tmp_path), unit="picture")
+    picture(tmp_path / "in" / "p3" / "slice_2.png", 7)  # a series of one slice among longer ones
+    assert [(c.name, c.unit) for c in find_cohort(tmp_path / "in", run(tmp_path))] == [("p1", "series"), ("p2", "series"), ("p3", "series")]
     one = find_cohort(tmp_path / "in" / "p1", run(tmp_path), unit="series")
     assert [(c.name, len(c.prepared())) for c in one] == [("p1", 3)]
     picture(tmp_path / "in" / "p2" / "slice_11.png", 5, side=48)
@@ -81,6 +83,12 @@ def test_a_volume_is_prepared_once(tmp_path: Path, cache: Path) -> None:
     assert np.array_equal(again.prepared(), stack)
     kept[0].write_bytes(kept[0].read_bytes()[:1000])  # half-written by a machine that lost power
     assert np.array_equal(find_cohort(tmp_path / "in", run(tmp_path))[0].prepared(), stack)
+    assert len(list((cache / "prepared").iterdir())) == 1
+    find_cohort(tmp_path / "in", run(tmp_path), gaps="tolerate")[0].prepared()  # read by another rule: no stack of its own is taken from the cache
+    assert len(list((cache / "prepared").iterdir())) == 2
+    blind = find_cohort(tmp_path / "in", run(tmp_path), steps="canonical,size=64:64")[0]
+    with pytest.raises(InputError, match=r"from -[0-9]+ to [0-9]+; 0 to 255, or 0 to 1, are expected: add window"):
+        blind.prepared()
     other = find_cohort(tmp_path / "in", run(tmp_path), steps="canonical,lungs,size=64:64,window=-500:1500")[0]
     assert other.prepared().shape[1:] == (64, 64)
 
@@ -110,6 +118,8 @@ def test_what_is_no_cohort_is_said(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no case"):
         find_cohort(tmp_path / "none", run(tmp_path))
+    with pytest.raises(InputError, match="no such file"):
+        find_cohort(tmp_path / "nowhere", run(tmp_path))
     with pytest.raises(UsageError, match="picture, series"):
         find_cohort(tmp_path / "both", run(tmp_path), unit="volume")
 

@@ -164,6 +164,7 @@ def test_a_pool_believes_the_witness_who_knows() -> None:
     other[parts[0][1]] = (other[parts[0][1]] + 1) % 3  # the held-out labels decide nothing about their own answers
     assert np.array_equal(pooled_out_of_fold(p, other, parts)[parts[0][1]], found[parts[0][1]])
     alone = knows[None]
+    assert np.array_equal(pooled_out_of_fold(alone, other, parts)[parts[0][1]], pooled_out_of_fold(alone, labels, parts)[parts[0][1]])  # one witness, too
     assert np.allclose(pooled(alone, fit_pool(alone, labels)), warmed(knows, fit_temperature(knows, labels)))
 
 

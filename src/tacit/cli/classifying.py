@@ -60,7 +60,12 @@ def fit(
         twins=not no_twins, tune=tune, seed=seed, device=device, threads=threads, resume=resume, overwrite=overwrite, track=track, config=config, set=set,
     )  # fmt: skip
     if as_json:
-        print(json.dumps({"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins}, indent=1))
+        print(
+            json.dumps(
+                {"out": str(out), "cases": result.cases, "failed": result.failed, "figures": result.figures, "twins": result.twins, "tuning": result.tuning},
+                indent=1,
+            )
+        )
         if result.failed:
             raise typer.Exit(SOME_FAILED)
         return
@@ -73,6 +78,9 @@ def fit(
         print(f"  {row['class']:<14} {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>7.3f} {row['support']:>8}")
     for kind, values in result.twins.items():
         print(f"  {kind:<16} {_twin(values)}")
+    if result.tuning:
+        held = result.tuning["held_out"]
+        print(f"  settings were searched, so the figures above are optimistic; patients that no trial saw: auc {held['auc']:.3f}, {held['cases']} cases")
     close(out, result.failed, f"tacit classify predict NEW -o OUT2 --model {out}")
 
 

@@ -6,7 +6,7 @@ fit(cases, labels, groups, shop)   teaches members that each left patients out; 
 answers(cases)                     the members' answers to cases as they were kept
 device                             where its networks answer
 SEARCH                             settings that `--tune` may change; {} where it may not (learn/search_space.py)
-maps(case)                         where in its slices the evidence lies, (s, h, w) in 0–1; None where a pipeline cannot say
+maps(case)                         where in its slices the evidence lies, (m, h, w) in 0–1, m slices evenly along it; None where a pipeline cannot say
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Pipeline(Protocol):
     CLASSES: tuple[str, ...]
     config: Any
     device: str
+    HEAT: str  # what the heat of its maps says, in words
 
     def look(self, slices: list[NDArray[np.uint8]], seed: int) -> None: ...
 

@@ -24,6 +24,7 @@ from tacit.learn.case_answers import Answers, Kept, Rows, evenly
 from tacit.learn.case_batches import Drawn, ViewsConfig, case_batches, normalised
 from tacit.learn.case_learner import CaseLearner, balanced_weights
 from tacit.learn.explain import Histograms, feature_histograms, grad_cam, occlusion
+from tacit.learn.pooling import pooled_out_of_fold
 from tacit.learn.pseudo_label import PseudoLabelConfig
 from tacit.learn.search_space import Choice, Space, Span
 from tacit.learn.series_models import series_config, series_model
@@ -87,6 +88,7 @@ class EndToEnd(nn.Module):
     Config = EndToEndConfig
     SEARCH = SEARCH
     device = "cpu"
+    HEAT = "The heat is where the evidence for the named class lies."
     temperature: Tensor
     used: Tensor
 
@@ -127,10 +129,9 @@ class EndToEnd(nn.Module):
             for i in test:
                 out_of_fold[i] = learner.probabilities(self._seen(cases[i]))[0]
             told.append({"cases": len(train), "left_out": len(test), "class_weights": learner.weights, "unlabelled": len(unlabelled)})
-        temperature = fit_temperature(out_of_fold, labels)
-        self.temperature.fill_(temperature)
+        self.temperature.fill_(fit_temperature(out_of_fold, labels))
         self.used.fill_(len(parts))
-        return warmed(out_of_fold, temperature), told
+        return pooled_out_of_fold(out_of_fold[None], labels, parts), told
 
     def answers(self, cases: Sequence[Kept]) -> Answers:
         """What the members say of new cases, each read once."""

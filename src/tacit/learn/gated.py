@@ -48,7 +48,7 @@ class GatedConfig(Config):
     low: BranchConfig = BranchConfig()
     high: BranchConfig = BranchConfig()
     folds: Annotated[int, Field(ge=2)] = 3  # of the patients, with threshold=labels
-    candidates: Count = 3  # quantiles tried beside the clusters, with threshold=labels: branches are taught folds × candidates times
+    candidates: Count = 3  # quantiles tried beside the clusters, with threshold=labels: some twenty rounds of teaching
 
     @model_validator(mode="after")
     def _whole(self) -> GatedConfig:
@@ -68,6 +68,7 @@ class Gated(nn.Module):
 
     Config = GatedConfig
     SEARCH = SEARCH
+    HEAT = "The heat is what the case's branch marks: lesions (two-level), or evidence for the named class (a network)."
     threshold: Tensor
 
     def __init__(self, config: GatedConfig | None = None) -> None:

@@ -36,9 +36,10 @@ def pooled(p: NDArray[np.float64], weights: Rows) -> Rows:
 
 
 def pooled_out_of_fold(p: NDArray[np.float64], labels: NDArray[np.int64], parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Rows:
-    """The pool (n, k) in which no case took part in the weights that its own answer got. parts: (others, own) of each fold; p as in `fit_pool`, out of fold."""
-    if len(p) == 1:
-        return pooled(p, fit_pool(p, labels))  # one temperature changes no order, and no case's part in it is worth leaving out
+    """The pool (n, k) in which no case's own answer took part in the weights that it got. parts: (others, own) of each fold; p as in `fit_pool`, out of fold.
+
+    The others' answers are those of members that its label helped to teach, as in any stacking.
+    """
     found = np.zeros(p.shape[1:])
     for others, own in parts:
         found[own] = pooled(p[:, own], fit_pool(p[:, others], labels[others]))

@@ -1,7 +1,7 @@
 """The texture of a CT slice as numbers, without a network: local binary patterns by place, and k-means patches. Seconds on one core.
 
 Local binary patterns: Ojala, Pietikäinen and Mäenpää 2002 (uniform). Patches: learn/patch_words.py, from unlabelled slices. Each is a block of its own,
-so that a classifier can be taught on each and their votes taken (learn/texture_classifier.py).
+so that a classifier can be taught on each and their votes taken (learn/block_vote.py).
 """
 
 from __future__ import annotations

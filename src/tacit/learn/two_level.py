@@ -121,6 +121,7 @@ class TwoLevel(nn.Module):
 
     Config = TwoLevelConfig
     SEARCH = SEARCH
+    HEAT = "The heat is where the lesion network marks lesions, whatever class is named."
     device = "cpu"
     weights: Tensor
     used: Tensor
@@ -136,6 +137,11 @@ class TwoLevel(nn.Module):
         self.members = nn.ModuleList(Member(c) for _ in range(c.members))
         self.register_buffer("weights", torch.ones(1 + c.sees_lesions, dtype=torch.float64))  # of the witnesses; of one alone 1 / temperature
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))  # members that were taught: fewer where there are fewer patients
+
+    @property
+    def least_patients(self) -> int:
+        """Of a class: for the members' folds, the second level's inside them, and the grids' inside these."""
+        return 4 if self.config.unit == "series" else 3
 
     def look(self, slices: list[NDArray[np.uint8]], seed: int) -> None:
         """Learns the words of texture, without labels. In place."""

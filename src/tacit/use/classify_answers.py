@@ -66,7 +66,9 @@ def read_answers(run: str | Path) -> Answered:
         p = {row["case"]: np.array([float(row[f"p_{c}"]) for c in classes]) for row in rows}
     except ValueError as error:
         raise InputError(f"{run}: its table of answers is damaged ({error}); run tacit classify {kind} again") from error
-    return Answered(folder, kind, classes, p, of, patient, dict(record.get("inputs", {})), _taught(folder, record) if kind == "predict" else ())
+    return Answered(
+        folder, kind, classes, p, of, patient, dict(record.get("inputs", {})), _taught(folder, record) if kind == "predict" else _searched(folder, record)
+    )
 
 
 def shared(runs: list[Answered], labels: str | Path | None) -> Shared:
@@ -148,12 +150,20 @@ def _taught(folder: Path, record: dict[str, Any]) -> tuple[str, ...]:
         taught = json.loads((model / "run.json").read_text(encoding="utf-8"))["inputs"]
     except (OSError, ValueError, KeyError, InputError, UsageError):
         return ()
-    known = {digest for name, digest in taught.items() if name != "labels"}
+    known = {digest for name, digest in taught.items() if not name.startswith("--labels")}
     seen = sorted(name for name, digest in dict(record.get("inputs", {})).items() if digest in known)
     if not seen:
         return ()
     some = ", ".join(seen[:NAMED]) + (" …" if len(seen) > NAMED else "")
     return (f"{folder}: {len(seen)} of its cases ({some}) taught the very model that answers them; its figures are too good.",)
+
+
+def _searched(folder: Path, record: dict[str, Any]) -> tuple[str, ...]:
+    """A warning where the settings of a fit were searched on these very cases."""
+    about = record.get("tuning")
+    if not about:
+        return ()
+    return (f"{folder}: its settings were searched on these cases ({about['trials']} trials), so its figures here are optimistic beside runs that were not.",)
 
 
 def _changed(runs: list[Answered], cases: list[str]) -> list[str]:

@@ -78,8 +78,9 @@ def prepared(case: Case, run: Run) -> NDArray[np.uint8] | None:
     except ReadError as error:
         run.fail(error.path, error)
     except InputError as error:
-        words, _, remedy = str(error).rpartition("; ")
-        run.fail(case.paths[0], ReadError(case.paths[0], f"case {case.name}: {words or error}", remedy or "leave the case out"))
+        words, _, remedy = str(error).partition("; ")
+        reason = words if case.name in words else f"case {case.name}: {words}"
+        run.fail(case.paths[0], ReadError(case.paths[0], reason, remedy or "leave the case out"))
     return None
 
 
@@ -125,9 +126,11 @@ def laid_out(pipeline: Pipeline, cases: list[Case], twins: bool, run: Run) -> It
         yield Laid(usable, kept, {kind: both for kind, both in beside.items() if both[0]}, lungless)
 
 
-def check_patients(cases: list[Case], labels: Labels) -> None:
-    """Raises InputError where a class has one patient only, so that none could be held out."""
+def check_patients(cases: list[Case], labels: Labels, least: int = 2) -> None:
+    """Raises InputError where a class has fewer patients than a pipeline's folds need, so that some could be held out."""
     for name in labels.classes:
         patients = {labels.patient[c.name] for c in cases if labels.of[c.name] == name}
-        if len(patients) < 2:
-            raise InputError(f"class {name!r} has {len(patients)} patients that can be used; at least two a class are expected, so that one can be held out")
+        if len(patients) < least:
+            raise InputError(
+                f"class {name!r} has {len(patients)} patients that can be used; at least {least} a class are expected, so that some can be held out"
+            )

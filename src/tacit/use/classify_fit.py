@@ -54,6 +54,7 @@ class FitResult:
     failed: int
     figures: dict[str, Any]
     twins: dict[str, dict[str, Any]]
+    tuning: dict[str, Any] | None = None  # of --tune: what the settings are worth on patients that no trial saw; the figures above are optimistic then
 
 
 def classify_fit(
@@ -122,14 +123,16 @@ def classify_fit(
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
             others = without_labels(unlabelled, cases, run, steps=steps, gaps=gaps)
-            hashes = {"labels": sha256(Path(labels))} | {case.name: case.digest for case in cases} | hashes_of(begin, others)
+            hashes = {f"--labels {Path(labels).name}": sha256(Path(labels))} | {case.name: case.digest for case in cases} | hashes_of(begin, others)
             run.check_same(hashes, source)
             run.record |= {"seed": seed, "device": device, "threads": threads, "uses_labels": True, "classes": list(named.classes)}
             run.record |= {"pipeline": pipeline, "unit": cases[0].unit, "inputs": hashes}
             c = tuned(tuning, cases, named, run, curves_of(run)) if tuning else c
             network = network_of(kind, c, cases)
+            network.device = device
             _learn(network, cases, others, named, twins, run, settings)
             facts = {"classes": list(named.classes), "unit": cases[0].unit, "steps": steps, "gaps": gaps, "uses_labels": True, "seed": seed}
+            facts["recipes"] = sorted({case.steps for case in cases})
             record = run.record
             card = CARD.format(
                 pipeline=pipeline,
@@ -139,7 +142,7 @@ def classify_fit(
                 classes=", ".join(named.classes),
             )
             save_model(run.folder / "model", pipeline, network, facts | {"images": record["images"]}, card)
-        return FitResult(Path(out), run.record["images"], len(run.failures), run.record["figures"], run.record["twins"])
+        return FitResult(Path(out), run.record["images"], len(run.failures), run.record["figures"], run.record["twins"], run.record.get("tuning"))
 
 
 def _learn(network: Any, cases: list[Case], others: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:
@@ -161,7 +164,7 @@ def _learn(network: Any, cases: list[Case], others: list[Case], labels: Labels, 
 
     network.look(drawn_slices(cases, seed), seed)
     with laid_out(network, cases, twins, run) as laid:
-        check_patients(laid.cases, labels)
+        check_patients(laid.cases, labels, getattr(network, "least_patients", 2))
         with shelved(network, others, run) as shelf:
             p, y, members, found = fitted(network, laid.cases, laid.kept, "cases", **({} if shelf is None else {"unlabelled": shelf}))
         if hasattr(network, "histograms"):

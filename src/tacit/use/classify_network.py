@@ -74,4 +74,4 @@ def shelved(pipeline: Pipeline, cases: list[Case], run: Run) -> Iterator[Shelf |
 def hashes_of(weights: list[Path], unlabelled: list[Case]) -> dict[str, str]:
     """What a network reads beside its labelled cases, for the run's record."""
     found = {f"unlabelled/{case.name}": case.digest for case in unlabelled}
-    return found | {"weights" if number == 0 else f"weights {number + 1}": sha256(path) for number, path in enumerate(weights)}
+    return found | {f"--weights {number + 1}": sha256(path) for number, path in enumerate(weights)}

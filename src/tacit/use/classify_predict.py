@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tacit.errors import InputError
+from tacit.errors import InputError, ReadError
 from tacit.files import write_atomic
 from tacit.learn.case_answers import Kept
 from tacit.learn.gated import Gated
 from tacit.learn.pipelines import PIPELINES
 from tacit.read.folder import named_files
 from tacit.report.track import Bar
-from tacit.run import as_csv, command_line, open_run, plain
+from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.classify_cases import prepared
-from tacit.use.cohort import find_cohort
+from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import load_model
 from tacit.use.report_case import write_case_page
@@ -61,12 +61,12 @@ def classify_predict(
         slices: list[tuple[Any, ...]] = []
         with Bar("classifying") as bar:
             for number, case in enumerate(cases):
-                stack = prepared(case, run)
+                stack = prepared(case, run) if alike(case, about["recipes"], run) else None
                 if stack is not None:
                     kept = network.kept(stack)
                     answer = network.answers([kept])
                     rows.append(_row(case.name, network.CLASSES, answer) | (_gate(network, kept) if isinstance(network, Gated) else {}))
-                    write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES)
+                    write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES, network.HEAT)
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))
         if not rows:
@@ -77,6 +77,14 @@ def classify_predict(
         run.record |= {"images": len(cases), "ok": len(rows), "unit": about["unit"], "classes": list(network.CLASSES)}
         write_predict_report(run, settings, rows, network.CLASSES)
         return PredictResult(Path(out), len(rows), len(run.failures), rows)
+
+
+def alike(case: Case, recipes: list[str], run: Run) -> bool:
+    """Whether the case is prepared as one of those that taught the model; where it is not, that is a row of failures.csv."""
+    if case.steps not in recipes:
+        reason = f"case {case.name} is prepared by {case.steps!r}; those that taught the model by {' or '.join(map(repr, recipes))}"
+        run.fail(case.paths[0], ReadError(case.paths[0], reason, "give cases of the kind that taught it (volumes, or pictures), or fit again with --steps"))
+    return case.steps in recipes
 
 
 def _gate(network: Gated, kept: Kept) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def tuned(tuning: Tuning, cases: list[Case], labels: Labels, run: Run, curves: C
         )  # fmt: skip
     _log(curves, found.trials)
     best = found.best
-    judged = trials_of.judged(best.settings, inside, held)
-    before = judged if best.number == 0 else trials_of.judged(own, inside, held)
+    judged = trials_of.judged("best", best.settings, inside, held)
+    before = judged if best.number == 0 else trials_of.judged("as-they-were", own, inside, held)
     _write(found, judged, before, tuning, run, len(inside), importance(found))
     return build(tuning.kind.Config, plain(tuning.config), nested(best.settings))
 
@@ -136,12 +136,12 @@ class _Trials:
                 )
         return self._area(f"trial-{number}", settings, cases), screened
 
-    def judged(self, settings: dict[str, Any], inside: list[Case], held: list[Case]) -> dict[str, Any]:
+    def judged(self, stage: str, settings: dict[str, Any], inside: list[Case], held: list[Case]) -> dict[str, Any]:
         """What settings are worth on cases that the search never saw, taught on those that it saw."""
         network = self._network(settings, inside)
         with laid_out(network, [*inside, *held], False, self.run) as laid:
             at = len(inside)
-            self._fit(network, laid.cases[:at], laid.kept[:at], "best")
+            self._fit(network, laid.cases[:at], laid.kept[:at], stage)
             p = network.answers(laid.kept[at:]).p
         y, groups = self._answers(held)
         return figures(p, y, self.labels.classes, groups, self.run.record["seed"])

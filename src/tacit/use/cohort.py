@@ -32,6 +32,8 @@ Unit = Literal["picture", "series"]
 Stack = NDArray[np.uint8]
 SIZE = 224  # px a side of a prepared slice
 VOLUMES = SERIES  # of Hounsfield units: the slides' preparation for COVNet, with the lungs' hulls
+PREPARED = 1  # raised when a step of preparation changes what it gives, so that no older stack is taken from the cache
+OVERSHOOT = 0.5  # of the range: what an interpolation behind a window may add
 FOLDERS = "size=224:224"  # of pictures that somebody has windowed
 
 
@@ -44,6 +46,7 @@ class Case:
     paths: tuple[Path, ...]
     read: Callable[[], Image]
     steps: str  # the recipe that prepares it
+    gaps: str = "refuse"  # how it is read where slices are missing
 
     @cached_property
     def digest(self) -> str:
@@ -57,7 +60,7 @@ class Case:
         """Its slices (s, h, w) uint8; those of a series from the cache where they are there. Raises ReadError and InputError naming the case."""
         if self.unit == "picture" or self.digest == "unreadable":  # as quickly read as kept; or about to be told of
             return _stack(apply(self.read(), recipe(self.steps)))
-        place = cache_folder() / "prepared" / f"{digest([self.steps, self.digest])}.npy"
+        place = cache_folder() / "prepared" / f"{digest([PREPARED, self.gaps, self.steps, self.digest])}.npy"
         kept = _kept(place)
         if kept is not None:
             return kept
@@ -67,30 +70,34 @@ class Case:
 
 
 def find_cohort(source: str | Path, run: Run, *, unit: str | None = None, steps: str | None = None, gaps: str = "refuse") -> list[Case]:
-    """Every case that `source` names, sorted by name. unit: picture or series, where pictures in folders could be either (None: series if their folder
-    holds two or more and INPUT has two or more such folders). steps: a recipe instead of the usual one. Raises InputError where there is none, UsageError.
+    """Every case that `source` names, sorted by name. unit: picture or series, where pictures in folders could be either (None: series where INPUT's
+    folders hold two or more pictures each, most of them). steps: a recipe instead of the usual one. Raises InputError where there is none, UsageError.
     """
     if unit not in (None, "picture", "series"):
         raise UsageError(f"--unit {unit!r} is unknown; known are picture, series")
     found = _volumes(source, run, steps, gaps) if unit != "picture" else []
     pictures = _pictures(source, run)
+    if not found and not pictures and not Path(source).exists() and not set("*?[") & set(str(source)):
+        raise InputError(f"{source}: there is no such file or folder")
     if not found and not pictures:
         raise InputError(f"{source} holds no case: wanted are DICOM series, .nii, .mha, folders of slices, or pictures")
     folders: dict[Path, list[Path]] = {}
     for path in pictures:
         folders.setdefault(path.parent, []).append(path)
     many = [f for f, members in folders.items() if len(members) > 1]
-    if unit == "series" or (unit is None and len(many) > 1 and len(many) == len(folders) and Path(source) not in folders):
+    if unit == "series" or (unit is None and len(many) > 1 and 2 * len(many) > len(folders) and Path(source) not in folders):
         found += [_slices(folder, members, steps) for folder, members in folders.items()]
     elif pictures:
         found += [Case(p.stem, "picture", (p,), lambda p=p: _grey(p), steps or FOLDERS) for p in pictures]  # type: ignore[misc]
     units = {case.unit for case in found}
     if len(units) > 1:
-        raise InputError(f"{source} holds series and single pictures; give them apart")
+        raise InputError(f"{source} holds series and single pictures; give them apart, or say which are meant with --unit series or --unit picture")
     names = [case.name for case in found]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise InputError(f"{source}: {names.count(twice[0])} cases are called {twice[0]!r}; names of cases must differ, as labels are found by them")
+        raise InputError(
+            f"{source}: {names.count(twice[0])} cases are called {twice[0]!r}; names of cases must differ, as labels are found by them (slices in a folder a case: --unit series)"
+        )
     return sorted(found, key=lambda case: case.name)
 
 
@@ -99,7 +106,7 @@ def _volumes(source: str | Path, run: Run, steps: str | None, gaps: str) -> list
         found = find_volumes(source, run, gaps=gaps)  # type: ignore[arg-type]
     except InputError:
         return []
-    return [Case(v.name, "series", v.paths, v.read, steps or VOLUMES) for v in found]
+    return [Case(v.name, "series", v.paths, v.read, steps or VOLUMES, gaps) for v in found]
 
 
 def _pictures(source: str | Path, run: Run) -> list[Path]:
@@ -138,7 +145,11 @@ def _stack(image: Image) -> Stack:
         raise InputError(f"{image.name}: {int((~np.isfinite(pixels)).sum())} pixels are not finite; export the series anew")
     pixels = pixels[None] if image.axes == "hw" else pixels.mean(2)[None] if image.axes == "hwc" else pixels
     if pixels.dtype != np.uint8:
-        pixels = np.round(255 * pixels.clip(0, 1)) if pixels.dtype.kind == "f" and pixels.max() <= 1 else np.clip(np.round(pixels), 0, 255)
+        low, high = float(pixels.min()), float(pixels.max())
+        top = 1.0 if pixels.dtype.kind == "f" and high <= 1 + OVERSHOOT else 255.0
+        if low < -OVERSHOOT * top or high > (1 + OVERSHOOT) * top:
+            raise InputError(f"{image.name}: prepared values go from {low:g} to {high:g}; 0 to 255, or 0 to 1, are expected: add window=-500:1500 to --steps")
+        pixels = np.clip(np.round(255 / top * pixels), 0, 255)
     return np.ascontiguousarray(pixels.astype(np.uint8))
 
 

@@ -20,11 +20,12 @@ Row = dict[str, Any]
 
 
 def write_case_page(
-    run: Run, row: Row, curve: NDArray[np.float64], stack: NDArray[np.uint8], heat: NDArray[np.float32] | None, classes: tuple[str, ...]
+    run: Run, row: Row, curve: NDArray[np.float64], stack: NDArray[np.uint8], heat: NDArray[np.float32] | None, classes: tuple[str, ...], meaning: str
 ) -> None:
     """reports/<case>.html; figures/cases/<case>.jpg, its most telling slice with the heat over it; figures/maps/<case>.jpg, where heat is given.
 
-    row: of tables/cases.csv · curve (s, k): what each slice of the stack (s, h, w) says · heat (m, h', w') in 0–1: of m slices, evenly along the stack.
+    row: of tables/cases.csv · curve (s, k): what each slice of the stack (s, h, w) says · heat (m, h', w') in 0–1: of m slices, evenly along the stack · meaning: what the heat
+    says, in words.
     """
     name, own = row["case"], classes.index(row["class"])
     looked_at = evenly(len(stack), len(heat)) if heat is not None else np.arange(len(stack))
@@ -33,7 +34,7 @@ def write_case_page(
     telling = np.sort(np.argsort(-strength, kind="stable")[:TELLING])
     best = int(np.argmax(strength))
     shown, numbers = stack[looked_at], (looked_at + 1).tolist()
-    where = "The heat shows where the evidence lies." if heat is not None else "This pipeline tells no place inside a slice."
+    where = meaning if heat is not None else "This pipeline tells no place inside a slice."
     most = side_by_side(shown[telling], [numbers[t] for t in telling], None if heat is None else heat[telling])
     figures = [Panel("Most telling slices", _picture(most), None, where)]
     if len(stack) > 1:
