@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tacit.report.picture import sheet
 
-LEAST = 0.02  # heat below this is clear
+LEAST = 0.1  # heat below this is clear
 STRONGEST = 0.7  # how much of the grey the strongest heat hides
 
 
