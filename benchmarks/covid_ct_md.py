@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "covid-ct-md"
 WORK = ROOT / "benchmarks" / "work" / "covid_ct_md"
 PLACE = ROOT / "benchmarks" / "results" / "classify" / "covid_ct_md" / "slices.json"
-SLICES = "canonical,lungs=-1000:hull,size=224:224,window=-500:1500"  # every slice of its own, so that its label is its own
+SLICES = "canonical,size=224:224,window=-500:1500"  # every slice of its own and whole (lungs would crop the stack), so that its label is its own
 
 
 def labelled_slices() -> tuple[Path, Path, dict[str, int]]:
