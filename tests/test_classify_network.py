@@ -66,7 +66,7 @@ def test_a_network_is_taught_kept_and_asked(place: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(app, [*words, "--model", "02_COVNet-18", "--unlabelled", str(place / "loose"), "--no-twins", *sets("vote_epochs=2")])
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["figures"]["cases"] == 8 and record["unlabelled"] == 3 and {"unlabelled/l0", "s0", "labels"} <= set(record["inputs"])
+    assert record["figures"]["cases"] == 8 and record["unlabelled"] == 3 and {"unlabelled/l0", "s0", "--labels series.csv"} <= set(record["inputs"])
     assert record["members"][0]["left_out"] == 4 and record["members"][0]["unlabelled"] == 3
     network, about = load_model(tmp_path / "r", PIPELINES)
     assert (about["method"], network.config.model, network.config.vote_epochs, network.config.train.lr) == ("end-to-end", "02_COVNet-18", 2, 1e-4)
@@ -107,7 +107,7 @@ def test_self_trans_features_of_two_sets_without_labels_then_labels(place: Path,
             kept[f"{part}.encoder.net.{first}"], colours[first].sum(1, keepdim=True), atol=1e-6
         )  # one grey channel: those for colours, summed
         assert all(torch.allclose(kept[f"{part}.encoder.net.{name}"], colours[name], atol=1e-6) for name in others)
-    assert "weights" in json.loads((tmp_path / "r" / "run.json").read_text())["inputs"]
+    assert "--weights 1" in json.loads((tmp_path / "r" / "run.json").read_text())["inputs"]
     weights.unlink()
     assert tacit.classify_predict(place / "pictures", tmp_path / "o", model=tmp_path / "r").cases == 10  # the model holds its own
 

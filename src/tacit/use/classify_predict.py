@@ -61,7 +61,7 @@ def classify_predict(
         slices: list[tuple[Any, ...]] = []
         with Bar("classifying") as bar:
             for number, case in enumerate(cases):
-                stack = prepared(case, run) if alike(case, about["recipes"], run) else None
+                stack = prepared(case, run) if alike(case, about.get("recipes"), run) else None
                 if stack is not None:
                     kept = network.kept(stack)
                     answer = network.answers([kept])
@@ -79,12 +79,12 @@ def classify_predict(
         return PredictResult(Path(out), len(rows), len(run.failures), rows)
 
 
-def alike(case: Case, recipes: list[str], run: Run) -> bool:
-    """Whether the case is prepared as one of those that taught the model; where it is not, that is a row of failures.csv."""
-    if case.steps not in recipes:
+def alike(case: Case, recipes: list[str] | None, run: Run) -> bool:
+    """Whether the case is prepared as one of those that taught the model (None: it does not say); where it is not, that is a row of failures.csv."""
+    if recipes is not None and case.steps not in recipes:
         reason = f"case {case.name} is prepared by {case.steps!r}; those that taught the model by {' or '.join(map(repr, recipes))}"
         run.fail(case.paths[0], ReadError(case.paths[0], reason, "give cases of the kind that taught it (volumes, or pictures), or fit again with --steps"))
-    return case.steps in recipes
+    return recipes is None or case.steps in recipes
 
 
 def _gate(network: Gated, kept: Kept) -> dict[str, Any]:
