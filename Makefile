@@ -40,6 +40,9 @@ proof: venv
 	$(PY) benchmarks/few_labels.py
 	$(PY) benchmarks/classify.py
 	$(PY) benchmarks/classify_ucsd.py
+	$(PY) benchmarks/classify_memory.py
+	$(PY) benchmarks/lesions.py
+	$(PY) benchmarks/covid_ct_md.py
 	$(PY) benchmarks/classify_gate.py
 	$(PY) benchmarks/write_results.py
 

@@ -28,6 +28,7 @@ from provenance import stamp
 from tacit.files import write_atomic
 from tacit.read.labels import read_labels
 from tacit.report.classes import figures
+from tacit.use.classify_fit import FitResult
 from tacit.use.draw_ct import draw_cts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,12 +95,19 @@ def scored(model: Path, source: Path, table: Path, out: Path) -> dict[str, Any]:
     return figures(p, y, labels.classes, np.array([labels.patient[a["case"]] for a in answers]))
 
 
+def fitted_and_scored(name: str, taught_by: tuple[Path, Path], new: tuple[Path, Path], seed: int, **more: Any) -> tuple[FitResult, dict[str, Any]]:
+    """A fit on (folder, labels), and what it is worth out of fold and on new cases, with its seconds. The run and the answers lie in WORK by `name`."""
+    cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"{name}-run"
+    found = tacit.classify_fit(taught_by[0], out, labels=taught_by[1], seed=seed, overwrite=out.exists(), **more)
+    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
+    return found, {"out_of_fold": found.figures, "seconds": seconds, "test": scored(out, *new, WORK / f"{name}-answers")}
+
+
 def run(row: str, seed: int) -> None:
     place = RESULTS / f"{row}-seed{seed}.json"
     if place.exists():
         return
     (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row.startswith("drawn") else (ucsd("train"), ucsd("test"))
-    out = WORK / f"{row}-seed{seed}"
     changed = {"drawn-texture": ["lesions=false"], "drawn-brief": ["members=3", "inner=2", "rows=300"]}.get(row)
     more: dict[str, Any] = {"twins": row == "ucsd-twins", "set": changed}
     starts: dict[str, Any] = {}
@@ -108,15 +116,13 @@ def run(row: str, seed: int) -> None:
     if row == "ucsd-self-trans":
         begin, starts["source_seconds"] = moco("source", DATA.parent / "sars-cov-2-ct")
         more["weights"], starts["target_seconds"] = moco("target", source, begin)
-    cpu, wall = time.process_time(), time.monotonic()
-    found = tacit.classify_fit(source, out, labels=table, seed=seed, overwrite=out.exists(), **more)
-    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
-    result = {"row": row, "set": more["set"], "out_of_fold": found.figures, "twins": found.twins, "seconds": seconds, "failed": found.failed, **starts}
-    result |= {"test": scored(out, *new, WORK / f"{row}-seed{seed}-answers")}
+    found, result = fitted_and_scored(f"{row}-seed{seed}", (source, table), new, seed, **more)
+    result |= {"row": row, "set": more["set"], "twins": found.twins, "failed": found.failed, **starts}
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
     test = result["test"]
     print(
-        f"{row} seed {seed}: test auc {test['auc']:.3f} {test['interval']['auc']}, out of fold {found.figures['auc']:.3f}, {seconds['cpu']} CPU s", flush=True
+        f"{row} seed {seed}: test auc {test['auc']:.3f} {test['interval']['auc']}, out of fold {found.figures['auc']:.3f}, {result['seconds']['cpu']} CPU s",
+        flush=True,
     )
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 
 import tacit
-from classify import DATA, RESULTS, WORK, scored, ucsd
+from classify import DATA, RESULTS, WORK, fitted_and_scored, ucsd
 from provenance import stamp
 from tacit.files import write_atomic
 from tacit.prepare.gate import GATES
@@ -31,13 +30,11 @@ def run(row: str, seed: int) -> None:
     (train, table), new = ucsd("train"), ucsd("test")
     for path in train.iterdir():
         os.utime(path, (0, 0))  # the times of copies made class by class would tell the class
-    cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"gate-{row}-{seed}-run"
     options = {} if row == "no-gate" else {"pipeline": "gate", "set": [f"by={row}"]}
-    found = tacit.classify_fit(train, out, labels=table, twins=False, seed=seed, overwrite=out.exists(), **options)
-    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
-    test = scored(out, *new, WORK / f"gate-{row}-{seed}-answers")
-    gate = json.loads((out / "run.json").read_text()).get("gate")
-    result = {"row": row, "taught_by": found.cases, "out_of_fold": found.figures, "test": test, "gate": gate, "seconds": seconds}
+    found, result = fitted_and_scored(f"gate-{row}-{seed}", (train, table), new, seed, twins=False, **options)
+    gate = json.loads((WORK / f"gate-{row}-{seed}-run" / "run.json").read_text()).get("gate")
+    result |= {"row": row, "taught_by": found.cases, "gate": gate}
+    test, seconds = result["test"], result["seconds"]
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
     print(
         f"{row} seed {seed}: out of fold {found.figures['auc']:.3f}, test auc {test['auc']:.3f} {test['interval']['auc']}, {seconds['cpu']} CPU s", flush=True

@@ -15,14 +15,12 @@ import csv
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-import tacit
-from classify import DATA, RESULTS, WORK, scored, ucsd
+from classify import DATA, RESULTS, WORK, fitted_and_scored, ucsd
 from provenance import stamp
 from tacit.files import write_atomic
 from tacit.prepare.twins import KINDS, twin
@@ -99,13 +97,11 @@ def run(row: str, seed: int) -> None:
         train, table, first = twins_of("train", kind)
         *new_, second = twins_of("test", kind)
         new, without = (new_[0], new_[1]), first + second
-    cpu, wall, out = time.process_time(), time.monotonic(), WORK / f"ucsd-{row}-{seed}-run"
-    found = tacit.classify_fit(train, out, labels=table, twins=False, seed=seed, overwrite=out.exists())
-    seconds = {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}
-    test = scored(out, *new, WORK / f"ucsd-{row}-{seed}-answers")
-    result = {"row": row, "taught_by": found.cases, "without_lungs": without, "out_of_fold": found.figures, "test": test, "seconds": seconds}
+    found, result = fitted_and_scored(f"ucsd-{row}-{seed}", (train, table), new, seed, twins=False)
+    result |= {"row": row, "taught_by": found.cases, "without_lungs": without}
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
+    test, seconds = result["test"], result["seconds"]
     ill = next(r for r in test["classes"] if r["class"] == "COVID")
     print(
         f"{row} seed {seed}: {found.cases} teach, test auc {test['auc']:.3f} {test['interval']['auc']}, F1 {ill['f1']:.3f}, {seconds['cpu']} CPU s", flush=True

@@ -106,7 +106,7 @@ def tile(lesson: LesionLesson, lesion: np.ndarray) -> np.ndarray:
 
 def dicom(seed: int) -> dict[str, Any]:
     """Six fresh patients drawn both ways: the largest difference of any probability, and whether the classes agree. Needs the row `drawn` of classify.py."""
-    model, answers = WORK / f"drawn-seed{seed}", {}
+    model, answers = WORK / f"drawn-seed{seed}-run", {}
     for format, inside in (("nifti", "volumes"), ("dicom", "dicom")):
         out = WORK / f"both-{format}"
         if not (out / "labels.csv").exists():

@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 
 from tacit.errors import InputError
 from tacit.learn.block_vote import BlockVote
-from tacit.learn.table_classifier import TableClassifier, TableConfig, _solve, grouped_folds, out_of_fold
+from tacit.learn.table_classifier import TableClassifier, TableConfig, _solve, grouped_folds
 from tacit.parts.weights import load_into, save_tensors
 
 SMALL = TableConfig(c=(0.1, 1.0), gamma=(0.1, 1.0), rounds=(20,), depth=(2,), folds=3)
@@ -95,6 +95,16 @@ def test_the_best_voter_is_the_one_that_was_better_out_of_fold() -> None:
         alone.fit(rows, y, np.arange(160), 0)
         assert np.array_equal(table.probabilities(rows), alone.probabilities(rows))
         assert (len(table.trees) > 0) == (best == "trees") and (table.support.numel() > 0) == (best == "svm")
+
+
+def out_of_fold(config: TableConfig, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The probabilities of each row by a classifier that saw none of its group, (n, k)."""
+    answers = np.zeros((len(rows), int(labels.max()) + 1))
+    for train, test in grouped_folds(labels, groups, folds, seed):
+        classifier = TableClassifier(config)
+        classifier.fit(rows[train], labels[train], groups[train], seed)
+        answers[test] = classifier.probabilities(rows[test])
+    return answers
 
 
 def test_labels_without_meaning_are_not_learnt() -> None:

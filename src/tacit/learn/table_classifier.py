@@ -159,16 +159,6 @@ class TableClassifier(nn.Module):
         return np.asarray(booster.predict(_matrix(rows)), np.float64)
 
 
-def out_of_fold(config: TableConfig, rows: Rows, labels: NDArray[np.int64], groups: NDArray, folds: int, seed: int) -> Rows:
-    """The probabilities of each row by a classifier that saw none of its group, (n, k)."""
-    answers = np.zeros((len(rows), int(labels.max()) + 1))
-    for train, test in grouped_folds(labels, groups, folds, seed):
-        classifier = TableClassifier(config)
-        classifier.fit(rows[train], labels[train], groups[train], seed)
-        answers[test] = classifier.probabilities(rows[test])
-    return answers
-
-
 def grouped_folds(labels: NDArray[np.int64], groups: NDArray, folds: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(train, test) of each fold: groups whole, classes balanced, every class in every train part. Fewer folds where a class has fewer groups.
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tacit.report.pair_score import area as pair_area
 
 DRAWS = 500
+FEW = 20  # patients a class below which no claim is supported
+TELLING = 0.6  # lower end of an area from which what is no disease (framing, files, the gate) is said to tell
 Rows = NDArray[np.float64]
 Labels = NDArray[np.int64]
 

@@ -131,18 +131,23 @@ def classify_fit(
             network = network_of(kind, c, cases)
             network.device = device
             _learn(network, cases, others, named, twins, run, settings)
-            facts = {"classes": list(named.classes), "unit": cases[0].unit, "steps": steps, "gaps": gaps, "uses_labels": True, "seed": seed}
-            facts["recipes"] = sorted({case.steps for case in cases})
-            record = run.record
-            card = CARD.format(
-                pipeline=pipeline,
-                members=len(record["members"]),
-                cases=record["images"],
-                patients=record["figures"]["patients"],
-                classes=", ".join(named.classes),
-            )
-            save_model(run.folder / "model", pipeline, network, facts | {"images": record["images"]}, card)
+            _keep(network, cases, steps, gaps, run)
         return FitResult(Path(out), run.record["images"], len(run.failures), run.record["figures"], run.record["twins"], run.record.get("tuning"))
+
+
+def _keep(network: Any, cases: list[Case], steps: str | None, gaps: str, run: Run) -> None:
+    """Writes model/, with how its cases were prepared, so that new ones are prepared alike."""
+    record = run.record
+    facts = {name: record[name] for name in ("classes", "unit", "uses_labels", "seed", "images")}
+    facts |= {"steps": steps, "gaps": gaps, "recipes": sorted({case.steps for case in cases})}
+    card = CARD.format(
+        pipeline=record["pipeline"],
+        members=len(record["members"]),
+        cases=record["images"],
+        patients=record["figures"]["patients"],
+        classes=", ".join(record["classes"]),
+    )
+    save_model(run.folder / "model", record["pipeline"], network, facts, card)
 
 
 def _learn(network: Any, cases: list[Case], others: list[Case], labels: Labels, twins: bool, run: Run, settings: dict[str, Any]) -> None:

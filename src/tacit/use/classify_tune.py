@@ -19,7 +19,7 @@ from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.tune import Pruned, Search, Trial, TuneConfig, importance, search
 from tacit.learn.workshop import Workshop
 from tacit.read.labels import Labels
-from tacit.report.classes import area, figures
+from tacit.report.classes import FEW, area, figures
 from tacit.report.page import Panel
 from tacit.report.picture import embedded
 from tacit.report.track import Bar, Curves
@@ -29,7 +29,6 @@ from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, net
 from tacit.use.cohort import Case
 from tacit.use.report_gate import Extra
 
-FEW = 20  # patients a class below which an area says little
 SNIPPET = """# The best of {count} settings that `tacit classify fit --tune` tried: trial {number}, area {score:.4f} out of fold on {cases} cases ({base:.4f} with the settings as they were).
 # The best of many scores is optimistic; on {held} patients that the search never saw its area is {outer:.4f} [{low:.4f}, {high:.4f}], that of the settings as they were {outer_before:.4f}.
 # Again with: tacit classify fit CASES -o OUT --labels LABELS.csv --pipeline {pipeline} --config tuned.toml

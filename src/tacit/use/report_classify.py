@@ -10,6 +10,7 @@ from tacit.files import write_atomic
 from tacit.learn.temperature import reliability
 from tacit.read.labels import Labels
 from tacit.report.class_figures import worth_plot
+from tacit.report.classes import FEW, TELLING
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
@@ -17,9 +18,7 @@ from tacit.use.cohort import Case
 from tacit.use.report_gate import Extra
 from tacit.use.shortcuts import METADATA
 
-FEW = 20  # patients a class below which no accuracy claim is supported
 SHOWN = 24  # cases with pictures on the page
-TELLING = 0.6  # area of a twin without lungs from which framing tells the class
 NAMED = 6  # facts that a warning names
 
 
@@ -54,7 +53,8 @@ def write_fit_report(
     low, high = found["interval"]["auc"]
     text = page(
         title=f"{len(labels.classes)} classes, {found['cases']} cases of {found['patients']} patients",
-        subtitle="Tacit classify: every figure is out of fold, no patient on two sides",
+        subtitle="Tacit classify: figures are out of fold, no patient on two sides"
+        + ("; the settings were searched on these cases" if run.record.get("tuning") else ""),
         facts=[
             ("command", run.record["command"]),
             ("area under the ROC curve", f"{found['auc']:.3f} [{low:.3f}, {high:.3f}]"),

@@ -9,13 +9,12 @@ import numpy as np
 
 from tacit.config import to_toml
 from tacit.files import write_atomic
-from tacit.report.classes import Rows
+from tacit.report.classes import FEW, Rows
 from tacit.report.model_figures import confusions_plot, f1_plot, rocs_plot
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
 from tacit.use.classify_answers import Shared
-from tacit.use.report_classify import FEW
 
 MEASURES = ("accuracy", "auc", "macro_f1")
 EACH = ("precision", "recall", "f1", "support", "auc")

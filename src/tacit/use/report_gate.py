@@ -17,7 +17,7 @@ from tacit.learn.gated import BRANCHES, Gated
 from tacit.prepare.associate import association, cramers_v
 from tacit.prepare.explore import shortcut
 from tacit.read.labels import Labels
-from tacit.report.classes import area, draws_of, interval_of, one_area
+from tacit.report.classes import TELLING, area, draws_of, interval_of, one_area
 from tacit.report.gate_figure import gate_plot
 from tacit.report.page import Panel
 from tacit.report.picture import embedded
@@ -25,7 +25,6 @@ from tacit.run import Run, as_csv
 from tacit.use.cohort import Case
 from tacit.use.shortcuts import metadata_of
 
-TELLING = 0.6  # lower end of the area with which facts tell the branch, from which the gate is said to separate sources
 NAMED, STRONG = 3, 0.3  # facts that the sentence names at most; how strong on the scale of `_strength` they must be
 SHOWN = 15  # facts on the page
 
