@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 import tacit
 from tacit.cli import app
+from tacit.config import build, merge
 from tacit.errors import InputError, MissingError, UsageError
 from tacit.learn.pipelines import PIPELINES
 from tacit.parts.weights import load_tensors
+from tacit.use.classify_network import network_asked
 from tacit.use.model import load_model
 from test_end_to_end import series
 
@@ -117,14 +119,46 @@ def test_what_a_network_cannot_be_asked_is_said(place: Path, tmp_path: Path) -> 
         asked = {"pipeline": "end-to-end", "set": NETWORK, "twins": False} | options
         tacit.classify_fit(place / "series", tmp_path / out, labels=place / "series.csv", **asked)
 
-    with pytest.raises(UsageError, match="--model and --unlabelled: only a network takes that; add --pipeline end-to-end"):
+    with pytest.raises(UsageError, match="--unlabelled: only a network from pixels to classes takes that; add --pipeline end-to-end"):
         fit("a", pipeline="two-level", model="c3d", unlabelled=place / "loose", set=[])
+    with pytest.raises(UsageError, match="--pipeline gate takes --model 09_COVNet-CSR-Gate alone"):
+        fit("a", pipeline="gate", model="c3d", set=[])
     with pytest.raises(UsageError, match="c3d-small has no backbone"):
         fit("b", model="c3d-small", weights="w.safetensors", set=[])
     with pytest.raises(MissingError, match="there is no such file"):
         fit("c", weights=tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="none of its 8 cases is a series that is not labelled as well"):
         fit("d", unlabelled=place / "series")
+
+
+def test_two_levels_take_a_network_of_slices_by_name_and_its_weights(place: Path, tmp_path: Path) -> None:
+    moco = ["size=32", "queue=16", "projection=8", "train.epochs=1", "train.steps=2", "train.batch=4"]
+    tacit.pretrain(place / "loose", tmp_path / "moco", method="moco", backbone="test_resnet", set=moco)
+    weights = tmp_path / "moco" / "model" / "encoder.safetensors"
+    few = ["members=2", "inner=2", "slices=3", "lesions=false", "first.c=[1.0]", "first.gamma=[0.1]", "second.length=4", "second.table.c=[1.0]"]
+    still = [f"slice_network.{s}" for s in NETWORK if s.split("=")[0] not in ("slices", "members")] + ["slice_network.train.lr=1e-12"]
+    words = ["classify", "fit", str(place / "series"), "-o", str(tmp_path / "r"), "--labels", str(place / "series.csv"), "--no-twins"]
+    asked = [word for text in (*few, *still, "slice_network.train.weight_decay=0.0") for word in ("--set", text)]
+    done = CliRunner().invoke(app, [*words, "--model", "02_COVNet-18", "--weights", str(weights), *asked])
+    assert done.exit_code == 0, done.output
+    network, about = load_model(tmp_path / "r", PIPELINES)
+    assert (about["method"], network.config.witness, network.config.slice_network.model) == ("two-level", "network", "02_COVNet-18")
+    begun, kept = load_tensors(weights)[0], load_tensors(tmp_path / "r" / "model" / "weights.safetensors")[0]
+    deep = [name for name, tensor in begun.items() if tensor.ndim == 4][1:]
+    assert all(torch.allclose(kept[f"members.1.first.network.learner.network.encoder.net.{name}"], begun[name], atol=1e-6) for name in deep)
+    assert "--weights 1" in json.loads((tmp_path / "r" / "run.json").read_text())["inputs"]
+    assert tacit.classify_predict(place / "new", tmp_path / "o", model=tmp_path / "r").cases == 3
+
+
+def test_the_slides_gate_is_one_name() -> None:
+    asked = network_asked(PIPELINES["gate"], "09_COVNet-CSR-Gate", "w.safetensors", None, {})
+    c = build(
+        PIPELINES["gate"].Config, {"unit": "series"}, merge(asked, {"low": {"settings": {"slice_network": {"network": {"backbone": {"weights": None}}}}}})
+    )
+    assert (c.by, c.low.pipeline, c.high.pipeline) == ("count-at-maximum", "two-level", "end-to-end")
+    assert asked["low"]["settings"]["slice_network"]["network"] == {"backbone": {"weights": "w.safetensors"}}
+    assert (c.low.settings["slice_network"]["model"], c.low.settings["slice_network"]["vote_epochs"]) == ("02_densenet_selftrans", 10)
+    assert c.high.settings["model"] == "09_COVNet-CSR-Gate" and c.low.settings["witness"] == "network"
 
 
 def test_a_gate_may_send_cases_to_networks(place: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tacit.learn.case_learner import CaseLearner, balanced_weights
 from tacit.learn.end_to_end import EndToEnd, EndToEndConfig
 from tacit.learn.pseudo_label import PseudoLabelConfig, pseudo_label_loss, ramp
 from tacit.learn.search_space import nested, widened
+from tacit.learn.series_models import series_config
 from tacit.learn.workshop import Workshop
 from tacit.parts.focal import LabelLossConfig
 from tacit.parts.train import TrainConfig
@@ -106,7 +107,7 @@ def test_labels_without_meaning_score_at_chance() -> None:
 
 @pytest.mark.parametrize("votes", [1, 2])
 def test_a_killed_fit_goes_on_to_equal_weights(votes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tacit.learn.end_to_end as module
+    import tacit.learn.case_network as module
 
     def fitted(folder: Path | None) -> EndToEnd:
         network = EndToEnd(config({"vote_epochs": votes}))
@@ -320,7 +321,11 @@ def test_settings_come_from_the_networks_name_and_yours_are_laid_over() -> None:
 
 
 def test_a_search_may_change_settings_that_there_are() -> None:
-    space, own = widened(EndToEnd.SEARCH, config().model_dump(mode="json"))
-    assert set(space) == set(EndToEnd.SEARCH) == set(own)
+    space, own = widened(EndToEnd.SEARCH, EndToEnd.whole(config({"network": {"dropout": 0.25}})))
+    assert set(space) == set(EndToEnd.SEARCH) == set(own) and (own["network.attention"], own["network.dropout"]) == ("none", 0.25)
+    other, _ = widened(EndToEnd.SEARCH, EndToEnd.whole(build(EndToEndConfig, {"model": "c3d-small"})))
+    assert "network.attention" not in other and "train.lr" in other
+    searched = build(EndToEndConfig, config().model_dump(mode="json"), nested({"network.attention": "se"}))
+    assert series_config(searched.model, searched.network)[1].attention == "se"  # type: ignore[attr-defined]
     found = build(EndToEndConfig, {"model": "10_COVNet-CSR-Focal"}, nested({"train.lr": 0.002, "loss.kind": "cross-entropy", "size": 96}))
     assert (found.train.lr, found.train.epochs, found.loss.kind, found.loss.alpha, found.size) == (0.002, 30, "cross-entropy", 0.25, 96)

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
+from tacit.config import build
 from tacit.errors import InputError
 from tacit.learn.case_answers import evenly
+from tacit.learn.case_network import CaseNetworkConfig
 from tacit.learn.lesion_taught import LesionNetworkConfig, LesionTaughtConfig
 from tacit.learn.second_level import SecondLevel, SecondLevelConfig, resampled
+from tacit.learn.slice_network import SliceNetwork
 from tacit.learn.slice_texture import SliceTexture, SliceTextureConfig
 from tacit.learn.table_classifier import TableConfig
 from tacit.learn.temperature import fit_temperature, negative_log_likelihood, reliability, warmed
@@ -181,6 +184,61 @@ def test_members_learn_answer_and_are_kept(unit: str, lesions: bool, tmp_path: P
     again = TwoLevel(config)
     load_into(again, tmp_path / "w.safetensors")
     assert np.array_equal(again.answers(new).p, answers.p)
+
+
+NET = {"model": "covnet-small", "size": 32, "pictures": 8, "network": {"backbone": {"name": "test_resnet"}}, "train": {"epochs": 2, "steps": 20, "lr": 5e-3}}
+
+
+@pytest.mark.parametrize(("unit", "witness"), [("series", "network"), ("series", "both"), ("picture", "network")])
+def test_a_network_may_classify_the_slices(unit: str, witness: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    y = np.arange(16) % 2
+
+    def stack(ill: bool) -> np.ndarray:
+        planes = [np.clip(100 + 10 * rng.normal(size=(48, 48)), 0, 255) for _ in range(1 if unit == "picture" else 4)]
+        for plane in planes:
+            plane[:, :24] += 80 * ill
+        return np.stack(planes).clip(0, 255).astype(np.uint8)
+
+    c = build(
+        TwoLevelConfig,
+        {"unit": unit, "witness": witness, "lesions": False, "members": 2, "inner": 2, "slice_network": NET, "first": TABLE.model_dump()},
+        {"second": {"length": 4, "table": TABLE.model_dump()}, "texture": {"side": 32, "words": 8, "samples": 500}},
+    )
+    assert c.slice_network.train.batch == 2 and c.slice_network.train.average == 0.0  # COVNet's own, where nothing else is said
+    network, stacks = TwoLevel(c), [stack(bool(label)) for label in y]
+    network.look([s[0] for s in stacks], 0)
+    cases = [network.kept(s) for s in stacks]
+    assert cases[0]["pixels"].shape == (len(stacks[0]), 32, 32) and ("patterns" in cases[0]) == (witness == "both")
+    shop = Workshop(0, folder=tmp_path / "checkpoints")
+    p, chosen = network.fit(cases, y, np.arange(16), shop)
+    assert roc_auc_score(y, p[:, 1]) > 0.9
+    assert (
+        {"network of slices"} <= set(chosen[0])
+        and ("network of series" in chosen[0]) == (unit == "series")
+        and ("texture of slices" in chosen[0]) == (witness == "both")
+    )
+    inner = {"member0-0", "member0-1", "member1-0", "member1-1"} if unit == "series" else set()
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"member0", "member1"} | inner  # out of fold inside each member
+    new = [network.kept(stack(bool(label))) for label in y[:6]]
+    answers = network.answers(new)
+    assert (answers.p.argmax(1) == y[:6]).all() and all(np.allclose(s.sum(1), 1) for s in answers.slices)
+    maps = network.maps(new[1])
+    assert maps is not None and maps.shape == new[1]["pixels"].shape and maps.min() >= 0 and maps.max() == 1
+    resumed = TwoLevel(c)
+    resumed.look([s[0] for s in stacks], 0)
+    assert np.allclose(resumed.fit(cases, y, np.arange(16), shop)[0], p, atol=1e-6)  # from what lies in the folder
+    save_tensors(tmp_path / "w.safetensors", network.state_dict())
+    again = TwoLevel(c)
+    load_into(again, tmp_path / "w.safetensors")
+    assert np.allclose(again.answers(new).p, answers.p)
+
+
+def test_a_slice_is_classified_without_its_neighbours() -> None:
+    network = SliceNetwork(build(CaseNetworkConfig, NET), 2)
+    stack = np.random.default_rng(0).integers(0, 255, (5, 32, 32)).astype(np.uint8)
+    whole = network.probabilities({"pixels": stack})
+    assert np.allclose(whole[2:3], network.probabilities({"pixels": stack[2:3]}), atol=1e-6) and np.ptp(whole[:, 0]) > 0
 
 
 def test_slices_are_taken_evenly() -> None:

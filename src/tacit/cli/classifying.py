@@ -27,11 +27,14 @@ def fit(
     pipeline: Annotated[
         str,
         typer.Option(
-            help="two-level: texture of slices, then what they say along a series; end-to-end: a network from pixels to classes; gate: cases of low and of high contrast, each to a pipeline of their own."
+            help="two-level: texture (or --model) of slices, then what they say along a series; end-to-end: a network from pixels to classes; gate: cases of low and of high contrast, each to a pipeline of their own."
         ),
     ] = "two-level",
     model: Annotated[
-        str | None, typer.Option(help="The network of end-to-end, such as covnet-small (the default) or 02_COVNet-18; see docs/series_models.md.")
+        str | None,
+        typer.Option(
+            help="A network, such as covnet-small or 02_COVNet-18 (docs/series_models.md): of end-to-end, or of two-level in place of texture; of gate 09_COVNet-CSR-Gate."
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="FILE.safetensors that its backbone begins with: model/encoder.safetensors of tacit pretrain.")] = None,
     unlabelled: Annotated[Path | None, typer.Option(help="Cases without labels that join by the network's own answers.")] = None,

@@ -21,6 +21,8 @@ from tacit.parts.focal import LabelLossConfig, label_loss
 from tacit.parts.series import Answer
 from tacit.parts.train import Batch, TrainConfig
 
+TOGETHER = 16  # slices that go through a network at a time
+
 
 class CaseLearner(nn.Module):
     """`network` learns; `earlier` are its weights at the ends of the `vote_epochs` − 1 epochs before the last."""
@@ -77,6 +79,16 @@ class CaseLearner(nn.Module):
             votes.append(answer.logits[0].double().softmax(0))
             curves.append(votes[-1].expand(len(x), -1) if answer.evidence is None else answer.evidence[0].double().softmax(1))
         return torch.stack(votes).mean(0).cpu().numpy(), torch.stack(curves).mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def each(self, x: Tensor) -> NDArray[np.float64]:
+        """Slices (s, c, h, w) → (s, k), each as a case of its own. The mean of the votes."""
+        self.eval()
+        found = []
+        for part in x.split(TOGETHER):
+            votes = [network(part[:, None]).logits.double().softmax(1) for network in (*self.earlier, self.network)]
+            found.append(torch.stack(votes).mean(0))
+        return torch.cat(found).cpu().numpy()
 
 
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> tuple[float, ...]:

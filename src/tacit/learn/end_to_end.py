@@ -7,7 +7,6 @@ scores it. The answer to a new case is the mean of the members, warmed (learn/te
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,26 +14,24 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.config import Config, Count
-from tacit.errors import ConfigError, InputError
+from tacit.config import Count
+from tacit.errors import InputError
 from tacit.learn.case_answers import Answers, Kept, Rows, evenly
-from tacit.learn.case_batches import Drawn, ViewsConfig, case_batches, normalised
-from tacit.learn.case_learner import CaseLearner, balanced_weights
+from tacit.learn.case_batches import Drawn, normalised
+from tacit.learn.case_learner import CaseLearner
+from tacit.learn.case_network import CaseNetworkConfig, new_learner, teach
 from tacit.learn.explain import Histograms, feature_histograms, grad_cam, occlusion
 from tacit.learn.pooling import pooled_out_of_fold
 from tacit.learn.pseudo_label import PseudoLabelConfig
 from tacit.learn.search_space import Choice, Space, Span
-from tacit.learn.series_models import series_config, series_model
+from tacit.learn.series_models import series_config
 from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.temperature import fit_temperature, warmed
 from tacit.learn.workshop import Workshop
-from tacit.parts.focal import LabelLossConfig
-from tacit.parts.train import TrainConfig
 
-PRESET = "covnet-small"
 SEARCH: Space = {  # what --tune may change
     "size": Choice((96, 128, 160, 224)),
     "slices": Span(16, 64, log=True, series=True),
@@ -42,44 +39,20 @@ SEARCH: Space = {  # what --tune may change
     "views.zoom": Span(0.0, 0.3),
     "views.grey": Span(0.0, 0.3),
     "train.lr": Span(1e-4, 1e-2, log=True),
+    "network.attention": Choice(("none", "se", "eca", "cbam")),
+    "network.over_slices": Choice(("max", "mean"), series=True),
+    "network.dropout": Span(0.0, 0.5),
     "loss.kind": Choice(("cross-entropy", "focal")),
 }
 
 
-class EndToEndConfig(Config):
+class EndToEndConfig(CaseNetworkConfig):
     classes: tuple[str, ...] = ("no", "yes")  # their names, sorted; given by --labels
     unit: Literal["picture", "series"] = "picture"  # what a case is
-    model: str = PRESET  # a network by name (docs/series_models.md), as --model
-    network: dict[str, Any] = {}  # its settings, laid over those of the name: network.dropout=0.3; see "Series" above
-    size: Annotated[int, Field(ge=16)] = 224  # px a side of a slice
     slices: Count = 64  # of a series at most, evenly along it
     members: Annotated[int, Field(ge=2)] = 5  # folds of the patients, one member each
-    balance: Literal["balanced", "none"] = "balanced"  # weights of classes in the loss: n / (k · n_j), or none; loss.class_weights win over both
-    vote_epochs: Count = 1  # the weights at the ends of so many last epochs answer together (Self-Trans: 10); the model grows as many times
-    pictures: Count = 32  # cases a batch where a case is one picture; train.batch counts series
     explain: Literal["grad-cam", "occlusion"] = "grad-cam"  # how the maps of the report are made; occlusion takes longer
-    views: ViewsConfig = ViewsConfig()
     pseudo: PseudoLabelConfig = PseudoLabelConfig()  # of --unlabelled
-    loss: LabelLossConfig = LabelLossConfig()  # what is not given is as the network's name says, here and in train
-    train: TrainConfig = TrainConfig()  # an epoch is train.steps batches
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_the_network(cls, given: Any) -> Any:
-        """Loss and training of the network that is named, with what is given laid over."""
-        if not isinstance(given, dict) or not isinstance(given.get("network", {}), dict):
-            return given
-        given = dict(given)
-        for part in ("loss", "train"):
-            if isinstance(given.get(part), Config):
-                given[part] = given[part].model_dump(exclude_unset=True)
-        if taken := {"classes", "loss", "train"} & given.get("network", {}).keys():
-            raise ConfigError(
-                f"network.{min(taken)} is no setting to change here; " + ("classes come from --labels" if "classes" in taken else "leave out network.")
-            )
-        own = {part: given[part] for part in ("loss", "train") if given.get(part)}
-        _, network = series_config(given.get("model", PRESET), given.get("network", {}), own)
-        return given | {part: getattr(network, part).model_dump() for part in ("loss", "train")}
 
 
 class EndToEnd(nn.Module):
@@ -101,6 +74,11 @@ class EndToEnd(nn.Module):
         self.members = nn.ModuleList(self._new() for _ in range(c.members))
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))  # members that were taught: fewer where there are fewer patients
+
+    @staticmethod
+    def whole(config: EndToEndConfig) -> dict[str, Any]:
+        """The settings with those that the network's name stands for: where a search begins. What a network has not is not searched."""
+        return config.model_dump(mode="json") | {"network": series_config(config.model, config.network)[1].model_dump(mode="json")}
 
     def look(self, slices: list[NDArray[np.uint8]], seed: int) -> None:
         """Nothing: a network learns from labelled cases, its weights come from `tacit pretrain`."""
@@ -160,24 +138,16 @@ class EndToEnd(nn.Module):
         return {f"member {number + 1}": feature_histograms(learner.network, seen) for number, learner in enumerate(self._taught())}
 
     def _new(self) -> CaseLearner:
-        c = self.config
-        network = series_model(c.model, c.network, {"classes": len(c.classes)})
-        return CaseLearner(network, c.loss, c.train, c.vote_epochs, c.pseudo)
+        return new_learner(self.config, len(self.config.classes), self.config.pseudo)
 
     def _teach(
         self, number: int, cases: Sequence[Kept], rows: NDArray[np.int64], labels: NDArray[np.int64], shop: Workshop, unlabelled: Sequence[Kept]
     ) -> CaseLearner:
-        c, seed = self.config, shop.seed + 10 * number
-        learner = self.members[number]
+        c, learner = self.config, self.members[number]
         assert isinstance(learner, CaseLearner)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            learner.load_state_dict(self._new().state_dict())
-        learner.weights = balanced_weights(labels, len(c.classes)) if c.balance == "balanced" and c.loss.class_weights is None else None
         drawn = Drawn(cases, rows, c.pictures if c.unit == "picture" else c.train.batch, labels)
         others = Drawn(unlabelled, np.arange(len(unlabelled)), c.pseudo.batch, None) if len(unlabelled) else None
-        batches = case_batches(drawn, c.views, seed, others, math.ceil(c.pseudo.start * c.train.total))
-        shop.train(f"member{number}", learner, batches, c.train, seed=seed)
+        teach(learner, c, len(c.classes), drawn, shop, f"member{number}", shop.seed + 10 * number, others)
         return learner
 
     def _taught(self) -> list[CaseLearner]:

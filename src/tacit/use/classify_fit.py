@@ -82,7 +82,7 @@ def classify_fit(
 ) -> FitResult:
     """Learns to tell the classes of `labels` (CSV case,class[,patient]) from the cases that `source` names; same names and defaults as the command line.
 
-    pipeline: two-level, end-to-end or gate · model: the network of end-to-end (docs/series_models.md) · weights: FILE.safetensors for it to
+    pipeline: two-level, end-to-end or gate · model: the network of end-to-end, or of two-level in place of texture (docs/series_models.md) · weights: FILE.safetensors for it to
     begin with, as `tacit pretrain` writes · unlabelled: cases that teach end-to-end by its own answers · unit: picture or series (None: by
     what is there) · steps: how cases are prepared (see `tacit prepare`) · gaps: refuse, tolerate or interpolate · twins: teach the same on
     rims, backgrounds and lungs alone, and ask what headers, times and sizes of the files tell, which shows what is not disease · tune: try so

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tacit.config import merge
 from tacit.errors import InputError, MissingError, UsageError
 from tacit.files import sha256
 from tacit.learn.case_answers import Pipeline
-from tacit.learn.end_to_end import PRESET
+from tacit.learn.case_network import PRESET
 from tacit.learn.series_models import PRESETS
 from tacit.report.track import Bar
 from tacit.run import Run
@@ -19,19 +20,45 @@ from tacit.use.cohort import Case, find_cohort
 from tacit.use.model import weights_named
 from tacit.use.shelf import Shelf
 
+GATE = "09_COVNet-CSR-Gate"
+SELF_TRANS: dict[str, Any] = {"model": "02_densenet_selftrans", "vote_epochs": 10}
+SLIDES: dict[str, Any] = {  # what GATE means for the pipeline gate: high contrast to COVNet-CSR, low to Self-Trans with a second level
+    "low": {"pipeline": "two-level", "settings": {"witness": "network", "lesions": False, "slice_network": SELF_TRANS}},
+    "high": {"pipeline": "end-to-end", "settings": {"model": GATE}},
+}
+
 
 def network_asked(kind: Any, model: str | None, weights: str | Path | None, unlabelled: str | Path | None, chosen: dict[str, Any]) -> dict[str, Any]:
     """`--model` and `--weights` as settings of a pipeline. Raises UsageError where the pipeline has no network, or the network none to fill."""
-    asked = [f"--{name}" for name, value in (("model", model), ("weights", weights), ("unlabelled", unlabelled)) if value is not None]
-    if asked and "network" not in kind.Config.model_fields:
-        raise UsageError(f"{' and '.join(asked)}: only a network takes that; add --pipeline end-to-end")
+    fields = kind.Config.model_fields
+    if unlabelled is not None and "pseudo" not in fields:
+        raise UsageError("--unlabelled: only a network from pixels to classes takes that; add --pipeline end-to-end")
+    if model is None and weights is None:
+        return {}
+    if "low" in fields:
+        return _gate_asked(model, weights)
+    own = chosen if "network" in fields else chosen.get("slice_network", {})
+    settings = _named(model, weights, own.get("model", PRESET))
+    return settings if "network" in fields else {"witness": chosen.get("witness", "network"), "slice_network": settings}
+
+
+def _named(model: str | None, weights: str | Path | None, otherwise: str) -> dict[str, Any]:
     settings: dict[str, Any] = {} if model is None else {"model": model}
     if weights is not None:
-        name = model or chosen.get("model", PRESET)
+        name = model or otherwise
         if PRESETS.get(name, (name,))[0] != "covnet":
             raise UsageError(f"--weights: {name} has no backbone that they could fill; give a COVNet as --model")
         settings["network"] = {"backbone": {"weights": str(weights)}}
     return settings
+
+
+def _gate_asked(model: str | None, weights: str | Path | None) -> dict[str, Any]:
+    """The slides' gate whole; `weights` are for its slices, as those of Self-Trans."""
+    if model != GATE:
+        raise UsageError(
+            f"--pipeline gate takes --model {GATE} alone, the slides' two branches, which --weights then help; others are named as --set high.settings.model="
+        )
+    return merge(SLIDES, {"low": {"settings": {"slice_network": _named(None, weights, str(SELF_TRANS["model"]))}}})
 
 
 def weights_of(settings: dict[str, Any]) -> list[Path]:

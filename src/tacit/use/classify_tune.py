@@ -57,7 +57,7 @@ def check_tuning(tuning: Tuning | None, how: TuneConfig) -> None:
     space = getattr(tuning.kind, "SEARCH", {})
     if not space:
         raise UsageError("--tune: this pipeline names no settings that could be searched (its SEARCH is empty); leave --tune out")
-    if not widened(narrowed(space, "series", tuning.given), plain(tuning.config))[0]:
+    if not widened(narrowed(space, "series", tuning.given), _whole(tuning))[0]:
         raise UsageError(f"--tune searches {', '.join(space)}, and each of them is given by --set or --config; leave one of them free")
 
 
@@ -70,7 +70,7 @@ def tuned(tuning: Tuning, cases: list[Case], labels: Labels, run: Run, curves: C
     inner, outer = next(iter(grouped_folds(y, groups, tuning.how.held, seed + 7919)))
     inside, held = [usable[i] for i in inner], [usable[i] for i in outer]
     trials_of = _Trials(tuning, unit, labels, run)
-    space, own = widened(narrowed(tuning.kind.SEARCH, unit, tuning.given), plain(tuning.config))
+    space, own = widened(narrowed(tuning.kind.SEARCH, unit, tuning.given), _whole(tuning))
     with Bar("trials") as bar:
 
         def told(trial: Trial) -> None:
@@ -88,6 +88,12 @@ def tuned(tuning: Tuning, cases: list[Case], labels: Labels, run: Run, curves: C
     before = judged if best.number == 0 else trials_of.judged("as-they-were", own, inside, held)
     _write(found, judged, before, tuning, run, len(inside), importance(found))
     return build(tuning.kind.Config, plain(tuning.config), nested(best.settings))
+
+
+def _whole(tuning: Tuning) -> dict[str, Any]:
+    """The settings as they are, those of a network that only its name gives included."""
+    whole: dict[str, Any] = getattr(tuning.kind, "whole", plain)(tuning.config)
+    return whole
 
 
 def with_tuning(extra: Extra, run: Run) -> Extra:
