@@ -35,18 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data") / "ucsd-covid-ct"
 RESULTS, WORK = ROOT / "benchmarks" / "results" / "classify", ROOT / "benchmarks" / "work" / "classify"
 PAPER = re.compile(r"^(\d{4}\.\d\d\.\d\d\.\d+)")  # a preprint's number begins the names of its slices
-ROWS = ("ucsd", "ucsd-twins", "ucsd-scratch", "ucsd-self-trans", "drawn", "drawn-brief", "drawn-texture")
-BACKBONE = "resnet18"
-NETWORK = [
-    "size=128",
-    "members=2",
-    "vote_epochs=10",
-    "train.epochs=16",
-    "train.steps=5",
-    "train.lr=1e-3",
-    "train.checkpoint_every=80",
-]  # 32 pictures a step; one rate and length for both starts, chosen before any figure was seen
-MOCO = ["size=128", "queue=1024", "train.epochs=14", "train.steps=10"]  # 32 pictures a step
+ROWS = ("ucsd", "ucsd-twins", "drawn", "drawn-brief", "drawn-texture")
 
 
 def ucsd(part: str) -> tuple[Path, Path]:
@@ -75,17 +64,6 @@ def drawn(split: str, count: int, seed: int) -> tuple[Path, Path]:
     return out / "volumes", out / "labels.csv"
 
 
-def moco(name: str, source: Path, weights: Path | None = None) -> tuple[Path, dict[str, float]]:
-    """An encoder learnt on the pictures of a folder without labels, begun at `weights` where some are given, and the seconds that it took."""
-    out = WORK / f"moco-{name}"
-    clocks = out / "clocks.json"
-    if not clocks.exists():
-        cpu, wall = time.process_time(), time.monotonic()
-        tacit.pretrain(source, out, method="moco", backbone=BACKBONE, weights=str(weights) if weights else None, set=MOCO, overwrite=out.exists())
-        write_atomic(clocks, json.dumps({"cpu": round(time.process_time() - cpu, 1), "wall": round(time.monotonic() - wall, 1)}))
-    return out / "model" / "encoder.safetensors", json.loads(clocks.read_text())
-
-
 def scored(model: Path, source: Path, table: Path, out: Path) -> dict[str, Any]:
     """The answers for new cases, by what truth says."""
     answers = tacit.classify_predict(source, out, model=model, overwrite=out.exists()).answers
@@ -110,14 +88,8 @@ def run(row: str, seed: int) -> None:
     (source, table), new = (drawn("teach", 48, 1), drawn("fresh", 36, 2)) if row.startswith("drawn") else (ucsd("train"), ucsd("test"))
     changed = {"drawn-texture": ["lesions=false"], "drawn-brief": ["members=3", "inner=2", "rows=300"]}.get(row)
     more: dict[str, Any] = {"twins": row == "ucsd-twins", "set": changed}
-    starts: dict[str, Any] = {}
-    if row in ("ucsd-scratch", "ucsd-self-trans"):
-        more |= {"pipeline": "end-to-end", "model": "02_COVNet-18", "set": NETWORK}
-    if row == "ucsd-self-trans":
-        begin, starts["source_seconds"] = moco("source", DATA.parent / "sars-cov-2-ct")
-        more["weights"], starts["target_seconds"] = moco("target", source, begin)
     found, result = fitted_and_scored(f"{row}-seed{seed}", (source, table), new, seed, **more)
-    result |= {"row": row, "set": more["set"], "twins": found.twins, "failed": found.failed, **starts}
+    result |= {"row": row, "set": more["set"], "twins": found.twins, "failed": found.failed}
     write_atomic(place, json.dumps(result | stamp(seed), indent=1) + "\n")
     test = result["test"]
     print(

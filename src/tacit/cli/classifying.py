@@ -36,7 +36,9 @@ def fit(
             help="A network, such as covnet-small or 02_COVNet-18 (docs/series_models.md): of end-to-end, or of two-level in place of texture; of gate 09_COVNet-CSR-Gate."
         ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="FILE.safetensors that its backbone begins with: model/encoder.safetensors of tacit pretrain.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="What its backbone begins with: model/encoder.safetensors of tacit pretrain, or phantom:ct, taught by drawn slices.")
+    ] = None,
     unlabelled: Annotated[Path | None, typer.Option(help="Cases without labels that join by the network's own answers.")] = None,
     unit: Annotated[str | None, typer.Option(help="What a case is, where pictures in folders could be either: picture or series.")] = None,
     steps: Annotated[str | None, typer.Option(help="How a case is prepared, as for tacit prepare; else lungs, 1 mm, every fifth slice, 224 px.")] = None,

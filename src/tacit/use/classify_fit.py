@@ -82,8 +82,8 @@ def classify_fit(
 ) -> FitResult:
     """Learns to tell the classes of `labels` (CSV case,class[,patient]) from the cases that `source` names; same names and defaults as the command line.
 
-    pipeline: two-level, end-to-end or gate · model: the network of end-to-end, or of two-level in place of texture (docs/series_models.md) · weights: FILE.safetensors for it to
-    begin with, as `tacit pretrain` writes · unlabelled: cases that teach end-to-end by its own answers · unit: picture or series (None: by
+    pipeline: two-level, end-to-end or gate · model: the network of end-to-end, or of two-level in place of texture (docs/series_models.md) · weights: what it begins
+    with, FILE.safetensors of `tacit pretrain` or phantom:ct (drawn slices taught it) · unlabelled: cases that teach end-to-end by its own answers · unit: picture or series (None: by
     what is there) · steps: how cases are prepared (see `tacit prepare`) · gaps: refuse, tolerate or interpolate · twins: teach the same on
     rims, backgrounds and lungs alone, and ask what headers, times and sizes of the files tell, which shows what is not disease · tune: try so
     many settings first, on some of the patients, and judge the best on the others · track: wandb, tensorboard, mlflow.

@@ -12,14 +12,16 @@ from tacit.errors import InputError, MissingError, UsageError
 from tacit.files import sha256
 from tacit.learn.case_answers import Pipeline
 from tacit.learn.case_network import PRESET
-from tacit.learn.series_models import PRESETS
+from tacit.learn.series_models import PRESETS, series_config
 from tacit.report.track import Bar
 from tacit.run import Run
 from tacit.use.classify_cases import prepared
 from tacit.use.cohort import Case, find_cohort
 from tacit.use.model import weights_named
 from tacit.use.shelf import Shelf
+from tacit.use.taught import drawn_backbone
 
+DRAWN = "phantom:ct"  # --weights that drawn slices taught
 GATE = "09_COVNet-CSR-Gate"
 SELF_TRANS: dict[str, Any] = {"model": "02_densenet_selftrans", "vote_epochs": 10}
 SLIDES: dict[str, Any] = {  # what GATE means for the pipeline gate: high contrast to COVNet-CSR, low to Self-Trans with a second level
@@ -38,16 +40,20 @@ def network_asked(kind: Any, model: str | None, weights: str | Path | None, unla
     if "low" in fields:
         return _gate_asked(model, weights)
     own = chosen if "network" in fields else chosen.get("slice_network", {})
-    settings = _named(model, weights, own.get("model", PRESET))
+    settings = _named(model, weights, own)
     return settings if "network" in fields else {"witness": chosen.get("witness", "network"), "slice_network": settings}
 
 
-def _named(model: str | None, weights: str | Path | None, otherwise: str) -> dict[str, Any]:
+def _named(model: str | None, weights: str | Path | None, own: dict[str, Any]) -> dict[str, Any]:
+    """A network by name with weights to begin with, as settings that go over its `own`."""
     settings: dict[str, Any] = {} if model is None else {"model": model}
     if weights is not None:
-        name = model or otherwise
+        name = model or own.get("model", PRESET)
         if PRESETS.get(name, (name,))[0] != "covnet":
             raise UsageError(f"--weights: {name} has no backbone that they could fill; give a COVNet as --model")
+        if str(weights) == DRAWN:
+            config: Any = series_config(name, own.get("network", {}))[1]
+            weights = drawn_backbone(config.backbone.name)
         settings["network"] = {"backbone": {"weights": str(weights)}}
     return settings
 
@@ -58,7 +64,7 @@ def _gate_asked(model: str | None, weights: str | Path | None) -> dict[str, Any]
         raise UsageError(
             f"--pipeline gate takes --model {GATE} alone, the slides' two branches, which --weights then help; others are named as --set high.settings.model="
         )
-    return merge(SLIDES, {"low": {"settings": {"slice_network": _named(None, weights, str(SELF_TRANS["model"]))}}})
+    return merge(SLIDES, {"low": {"settings": {"slice_network": _named(None, weights, SELF_TRANS)}}})
 
 
 def weights_of(settings: dict[str, Any]) -> list[Path]:

@@ -23,13 +23,14 @@ LOOKED_AT = 200  # drawings by which texture is standardised
 
 
 def taught(name: str, config: Config | None = None, seed: int = 0) -> Any:
-    """The network `name` (phantom, texture or lesions) in eval mode: shipped, from the cache, or taught now (minutes on one core)."""
+    """The network `name` (phantom, texture, lesions or ct) in eval mode: shipped, from the cache, or taught now (minutes on one core)."""
+    from tacit.learn.ct_encoder import CtEncoder
     from tacit.learn.lesion_taught import LesionTaught
     from tacit.learn.phantom_encoder import PhantomEncoder
     from tacit.learn.texture import Texture
     from tacit.parts.weights import load_into
 
-    network: Any = {"phantom": PhantomEncoder, "texture": Texture, "lesions": LesionTaught}[name](config)
+    network: Any = {"phantom": PhantomEncoder, "texture": Texture, "lesions": LesionTaught, "ct": CtEncoder}[name](config)
     file = weights_file(name, network.config, seed)
     for folder in (SHIPPED, cache_folder()):
         if (folder / file).is_file():
@@ -47,6 +48,21 @@ def give_weights(pipeline: Any) -> None:
     for part in pipeline.modules():
         if isinstance(part, LesionTaught):
             part.load_state_dict(taught("lesions", part.config).state_dict())
+
+
+def drawn_backbone(name: str) -> Path:
+    """The file of a timm network that drawn CT slices taught, kept below TACIT_CACHE; minutes of one core where it is not there yet."""
+    from tacit.learn.ct_encoder import CtEncoder, CtEncoderConfig
+    from tacit.parts.backbone import BackboneConfig
+    from tacit.parts.weights import save_tensors
+
+    config = CtEncoderConfig(backbone=BackboneConfig(name=name))
+    path = cache_folder() / weights_file("ct-backbone", config, 0)
+    if not path.is_file():
+        network: CtEncoder = taught("ct", config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, network.encoder.net.state_dict())
+    return path
 
 
 def weights_file(name: str, config: Config, seed: int) -> str:
@@ -70,12 +86,13 @@ def cache_folder() -> Path:
 
 def teach(network: Any, seed: int) -> None:
     """Teaches a network by drawings, in place; a pure function of its settings and the seed."""
+    from tacit.learn.ct_encoder import CtEncoder
     from tacit.learn.lesion_taught import LesionTaught
     from tacit.learn.phantom_encoder import PhantomEncoder, PhantomEncoderConfig, draw_named
     from tacit.learn.workshop import Workshop
 
     shop = Workshop(seed)
-    if isinstance(network, PhantomEncoder | LesionTaught):
+    if isinstance(network, PhantomEncoder | LesionTaught | CtEncoder):
         network.fit(shop)
         return
     c = PhantomEncoderConfig(um_per_px=network.config.um_per_px, drawings=LOOKED_AT, field=PhantomEncoderConfig().size)
