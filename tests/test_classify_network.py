@@ -17,10 +17,14 @@ import tacit
 from tacit.cli import app
 from tacit.config import build, merge
 from tacit.errors import InputError, MissingError, UsageError
+from tacit.learn import ct_encoder
+from tacit.learn.ct_encoder import CtEncoderConfig
 from tacit.learn.pipelines import PIPELINES
+from tacit.parts.train import TrainConfig
 from tacit.parts.weights import load_tensors
 from tacit.use.classify_network import network_asked
 from tacit.use.model import load_model
+from tacit.use.taught import drawn_backbone
 from test_end_to_end import series
 
 NETWORK = [
@@ -148,6 +152,17 @@ def test_two_levels_take_a_network_of_slices_by_name_and_its_weights(place: Path
     assert all(torch.allclose(kept[f"members.1.first.network.learner.network.encoder.net.{name}"], begun[name], atol=1e-6) for name in deep)
     assert "--weights 1" in json.loads((tmp_path / "r" / "run.json").read_text())["inputs"]
     assert tacit.classify_predict(place / "new", tmp_path / "o", model=tmp_path / "r").cases == 3
+
+
+def test_a_network_begins_with_what_drawings_taught(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = CtEncoderConfig(slices=4, a_patient=2, matrix=64, size=32, train=TrainConfig(epochs=1, steps=2, batch=4))
+    monkeypatch.setattr(ct_encoder, "CtEncoderConfig", lambda backbone: small.model_copy(update={"backbone": backbone}))
+    still = [*NETWORK, "train.lr=1e-12", "train.weight_decay=0.0"]
+    tacit.classify_fit(place / "pictures", tmp_path / "r", labels=place / "pictures.csv", pipeline="end-to-end", weights="phantom:ct", twins=False, set=still)
+    begun, kept = load_tensors(drawn_backbone("test_resnet"))[0], load_tensors(tmp_path / "r" / "model" / "weights.safetensors")[0]
+    deep = [name for name, tensor in begun.items() if tensor.ndim == 4][1:]
+    assert all(torch.allclose(kept[f"members.0.network.encoder.net.{name}"], begun[name], atol=1e-6) for name in deep)
+    assert "--weights phantom:ct" in json.loads((tmp_path / "r" / "run.json").read_text())["command"]
 
 
 def test_the_slides_gate_is_one_name() -> None:
