@@ -29,6 +29,7 @@ class Body:
     kyphosis: float  # how far the spine's middle lies behind its ends, mm
     dome: tuple[float, float]  # z of the diaphragm's top, right and left, mm
     fall: tuple[float, float]  # how deep the costophrenic angles lie below, mm
+    heart_turn: float  # of the heart's long axis from the left to the back, radians
     askew: float  # x of the mediastinum's middle, mm
     crescents: tuple[float, float]  # collapsed lung at the back, right and left against the drawn thickness
     breast: float  # radius, mm; 0 without
@@ -57,8 +58,9 @@ def body(rng: np.random.Generator, p: dict[str, float]) -> Body:
         ribs_shift=u(-0.4, 0.4),
         disc_shift=u(0, 1),
         kyphosis=u(4, 14),
-        dome=(0.0, u(-16, 4)),
+        dome=(0.0, u(-18, 12)),
         fall=(u(38, 58), u(38, 58)),
+        heart_turn=u(0.15, 0.75),
         askew=u(-4, 4),
         crescents=(u(0.6, 1.2), u(0.6, 1.2)),
         breast=p["breasts"] * u(34, 52),
@@ -236,10 +238,25 @@ def heart_shape(s: Section) -> Plane:
     """mm inside the heart with its sac."""
     b, k = s.b, s.b.p["heart"]
     w, d = b.p["cage_width"], b.p["cage_depth"]
+    more = b.p["heart_left"] * w
     low = 24 - (24 - s.z) * 0.5 if s.z < 24 else s.z  # it widens the shadow down to the diaphragm, on which it rests
-    main = ellipsoid(s.x, s.y, low, (b.askew + 0.15 * w, -0.3 * d, 24), (0.47 * w * k, 0.5 * d * k, 44 * k), 0.45)
+    main = ellipsoid(s.x, s.y, low, (b.askew + 0.15 * w + more / 2, -0.3 * d, 24), (0.47 * w * k + more / 2, 0.5 * d * k, 44 * k), b.heart_turn)
     atria = ellipsoid(s.x, s.y, s.z, (b.askew - 6, 0.02 * d, 46), (0.36 * w * k, 0.34 * d * k, 34 * k))
     return np.asarray(np.maximum(main, atria), np.float32)
+
+
+def fat_shape(s: Section) -> Plane:
+    """mm inside the fat that lies before the heart and fills the angles between it and the diaphragm, more on the left."""
+    b, fat = s.b, s.b.p["heart_fat"]
+    w, d = b.p["cage_width"], b.p["cage_depth"]
+    low = float(step(s.z, 0.55 * b.height, 0.12 * b.height))
+    reach = fat * low * np.where(s.x < b.askew, 0.8, 2.2) - 0.7 * np.clip(s.y + 0.8 * d, 0, None)
+    before = np.minimum(reach - np.abs(s.x - b.askew), -0.25 * d - s.y)
+    beside = [
+        ellipsoid(s.x, s.y, s.z, (b.askew + (0.5 + b.p["heart_left"]) * w, -0.6 * d, 6), (1.5 * fat + 1, 0.7 * fat + 1, 1.3 * fat + 1), 0.8),
+        ellipsoid(s.x, s.y, s.z, (b.askew - 0.32 * w, -0.66 * d, 4), (fat + 1, 0.5 * fat + 1, fat + 1), -0.8),
+    ]
+    return np.asarray(np.maximum(before, np.maximum(*beside)), np.float32)
 
 
 def _heart(s: Section, hu: Plane, fine: Plane) -> None:
@@ -248,8 +265,9 @@ def _heart(s: Section, hu: Plane, fine: Plane) -> None:
     w, d = b.p["cage_width"], b.p["cage_depth"]
     deep = np.minimum(heart_shape(s) - 3, 1 - s.under)
     lay(hu, cover(deep, px), 44 + b.p["contrast"] * 40 + 2 * fine)
+    more = b.p["heart_left"] * w
     chambers = (
-        ellipsoid(s.x, s.y, s.z, (b.askew + 0.3 * w, -0.24 * d, 20), (0.23 * w * k, 0.2 * d * k, 30 * k), 0.6),
+        ellipsoid(s.x, s.y, s.z, (b.askew + 0.3 * w + 0.7 * more, -0.24 * d, 20), (0.23 * w * k + 0.2 * more, 0.2 * d * k, 30 * k), 0.6),
         ellipsoid(s.x, s.y, s.z, (b.askew + 0.02 * w, -0.52 * d, 22), (0.25 * w * k, 0.2 * d * k, 32 * k), 0.3),
         ellipsoid(s.x, s.y, s.z, (b.askew - 0.22 * w, -0.16 * d, 36), (0.17 * w * k, 0.24 * d * k, 28 * k)),
         ellipsoid(s.x, s.y, s.z, (b.askew + 0.02 * w, 0.12 * d, 48), (0.26 * w * k, 0.17 * d * k, 22 * k)),

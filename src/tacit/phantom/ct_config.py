@@ -48,6 +48,8 @@ class CtConfig(Config):
     fat: Range = (4.0, 26.0)  # fat under the skin, mm
     muscle: Range = (6.0, 16.0)  # muscle over the ribs at the side, mm
     heart: Range = (0.85, 1.2)  # size against the usual
+    heart_left: Range = (0.0, 0.2)  # how far the heart's apex reaches beyond the usual to the left, share of the cage's half-width
+    heart_fat: Range = (0.0, 36.0)  # fat before and beside the heart, low, which keeps the lungs from the front, mm
     breasts: Share = 0.4  # share of phantoms with breasts
     contrast: Share = 0.5  # share of phantoms with contrast medium in heart and vessels
     enhancement_hu: Range = (110.0, 330.0)  # what the medium adds to blood, HU
@@ -64,7 +66,7 @@ class CtConfig(Config):
     # lesions
     covid_share: Range = (0.012, 0.045)  # share of the lungs that the foci of COVID are meant to fill
     cap_share: Range = (0.004, 0.012)  # share of the lungs that the consolidation of CAP is meant to fill
-    ground_glass_hu: HuRange = (-720.0, -530.0)  # ground glass, HU
+    ground_glass_hu: HuRange = (-740.0, -340.0)  # ground glass, HU
     consolidation_hu: HuRange = (-90.0, 45.0)  # consolidation, HU
     septa_hu: Range = (110.0, 260.0)  # septal lines of crazy paving above their ground glass, HU
     septa_mm: Range = (7.0, 12.0)  # distance of those lines, mm

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.phantom.ct_body import Body, Section, cage_size, heart_shape, section, spine_shape, spine_y
+from tacit.phantom.ct_body import Body, Section, cage_size, fat_shape, heart_shape, section, spine_shape, spine_y
 from tacit.phantom.ct_grid import Grid, Plane, SolidNoise, cover, ellipse, ellipsoid, lay, smaller, step
 
 LATTICE_MM = 5.0
@@ -40,7 +40,7 @@ def _mediastinum(s: Section) -> Plane:
     aorta = ellipse(s.x, s.y, (b.askew + 22, front_of_spine + 3), (15, 15)) - 40 * float(step(z, CARINA * b.height + 8, CARINA * b.height + 34))
     hila = [ellipsoid(s.x, s.y, z, (b.askew + side * 33, 2, HILUM * b.height + 6 * side), (19, 16, 24)) for side in (-1, 1)]
     between = np.maximum(np.maximum(septum, vessels + wavy), np.maximum(top + wavy, behind))
-    return np.asarray(np.maximum(np.maximum(between, aorta), np.maximum(heart_shape(s), np.maximum(*hila))), np.float32)
+    return np.asarray(np.maximum(np.maximum(between, aorta), np.maximum(-smaller(-heart_shape(s), -fat_shape(s), 8.0), np.maximum(*hila))), np.float32)
 
 
 def fissures(s: Section, bend: Plane) -> tuple[Plane, Plane]:
