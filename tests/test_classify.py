@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,13 @@ def test_new_pictures_are_named(place: Path, taught: Path, tmp_path: Path) -> No
     for r in rows:
         assert float(r["p_ill"]) + float(r["p_well"]) == pytest.approx(1, abs=2e-4)
         assert float(r["low_ill"]) <= float(r["p_ill"]) <= float(r["high_ill"])
-    assert len(rows_of(tmp_path / "o" / "tables" / "slices.csv")) == 8 and "Least sure" in (tmp_path / "o" / "report.html").read_text()
+        assert r["taught"] == "no"
+    html = (tmp_path / "o" / "report.html").read_text()
+    assert len(rows_of(tmp_path / "o" / "tables" / "slices.csv")) == 8 and "Least sure" in html and "proves nothing" not in html
+    old = next((place / "pictures").glob("*00*"))
+    shutil.copyfile(old, tmp_path / f"renamed{old.suffix}")
+    again = tacit.classify_predict(tmp_path / f"renamed{old.suffix}", tmp_path / "again", model=taught)
+    assert again.answers[0]["taught"] == "yes" and "1 of 1 cases taught this model" in (tmp_path / "again" / "report.html").read_text()
 
 
 def test_series_go_through_two_levels(place: Path, tmp_path: Path) -> None:
@@ -98,7 +105,7 @@ def test_series_go_through_two_levels(place: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "24 cases of 24 patients, out of fold" in done.stdout and "next: tacit classify predict NEW" in done.stdout
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["unit"] == "series" and record["figures"]["auc"] > 0.8 and "series" in record["members"][0]
+    assert record["unit"] == "series" and record["figures"]["auc"] > 0.8 and "texture of series" in record["members"][0]
     done = CliRunner().invoke(app, ["classify", "predict", str(place / "new series"), "-o", str(tmp_path / "o"), "--model", str(tmp_path / "r"), "--json"])
     answers = json.loads(done.stdout)["cases"]
     assert done.exit_code == 0 and [a["case"] for a in answers] == ["n00", "n01", "n02", "n03"]

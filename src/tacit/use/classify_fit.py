@@ -139,6 +139,7 @@ def _keep(network: Any, cases: list[Case], steps: str | None, gaps: str, run: Ru
     """Writes model/, with how its cases were prepared, so that new ones are prepared alike."""
     record = run.record
     facts = {name: record[name] for name in ("classes", "unit", "uses_labels", "seed", "images")}
+    facts["taught_by"] = sorted({case.digest for case in cases})  # so that an answer to one of them is not taken for evidence
     facts |= {"steps": steps, "gaps": gaps, "recipes": sorted({case.steps for case in cases})}
     card = CARD.format(
         pipeline=record["pipeline"],

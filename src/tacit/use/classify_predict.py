@@ -45,7 +45,8 @@ def classify_predict(
 ) -> PredictResult:
     """Classifies the cases that `source` names with the OUT of `tacit classify fit`; same names and defaults as the command line.
 
-    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most; of a gate value, branch), tables/slices.csv,
+    Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most; taught: whether the very same files taught
+    the model, so that its answer proves nothing; of a gate value, branch), tables/slices.csv,
     reports/<case>.html and report.html.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
@@ -65,7 +66,8 @@ def classify_predict(
                 if stack is not None:
                     kept = network.kept(stack)
                     answer = network.answers([kept])
-                    rows.append(_row(case.name, network.CLASSES, answer) | (_gate(network, kept) if isinstance(network, Gated) else {}))
+                    own = _row(case.name, network.CLASSES, answer) | {"taught": "yes" if case.digest in about.get("taught_by", []) else "no"}
+                    rows.append(own | (_gate(network, kept) if isinstance(network, Gated) else {}))
                     write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES, network.HEAT)
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))

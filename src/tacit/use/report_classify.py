@@ -95,6 +95,10 @@ def write_predict_report(run: Run, settings: dict[str, Any], rows: list[dict[str
         if any(_apart(row, classes) for row in rows)
         else []
     )
+    if taught := sum(row["taught"] == "yes" for row in rows):
+        warnings.append(
+            f"{taught} of {len(rows)} cases taught this model (the same files): what it says of them proves nothing; the figures of fit are out of fold."
+        )
     panels = [_panel(run, row) for row in order[:SHOWN]]
     counts = {c: sum(row["class"] == c for row in rows) for c in classes}
     text = page(
