@@ -102,7 +102,7 @@ def run(row: str, seed: int) -> None:
         found = tacit.classify_fit(taught, out, labels=own, seed=seed, twins=False, overwrite=out.exists(), **more)
         result |= {"cpu": round(time.process_time() - cpu, 1), "start_cpu": round(seconds, 1), "taught_by": found.cases, "out_of_fold": found.figures}
         answers = WORK / f"starts-{row}-{seed}-answers"
-        told = tacit.classify_predict(new, answers, model=out, overwrite=answers.exists()).answers
+        told = tacit.classify_predict(new, answers, model=out, pages=False, overwrite=answers.exists()).answers
         write_atomic(WORK / f"starts-{row}-{seed}.json", json.dumps({a["case"]: [a[f"p_{c}"] for c in labels.classes] for a in told}))
         p = _answers(start, int(share), seed, cases, labels.classes)
         assert p is not None

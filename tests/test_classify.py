@@ -94,7 +94,8 @@ def test_new_pictures_are_named(place: Path, taught: Path, tmp_path: Path) -> No
     assert len(rows_of(tmp_path / "o" / "tables" / "slices.csv")) == 8 and "Least sure" in html and "proves nothing" not in html
     old = next((place / "pictures").glob("*00*"))
     shutil.copyfile(old, tmp_path / f"renamed{old.suffix}")
-    again = tacit.classify_predict(tmp_path / f"renamed{old.suffix}", tmp_path / "again", model=taught)
+    again = tacit.classify_predict(tmp_path / f"renamed{old.suffix}", tmp_path / "again", model=taught, pages=False)
+    assert not (tmp_path / "again" / "reports").exists() and (tmp_path / "again" / "figures" / "cases" / "renamed.jpg").exists()
     assert again.answers[0]["taught"] == "yes" and "1 of 1 cases taught this model" in (tmp_path / "again" / "report.html").read_text()
 
 

@@ -260,7 +260,7 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "pairs 'bad pairs.csv' -o o --model made/tables/pretrained --threshold 0.705 --patients made/tables/patients.csv --mpp 0.5",
     "classify fit 'bad files' -o o --labels classes.csv --unit picture --steps size=32:32 --gaps tolerate --no-twins --tune 3 --track tensorboard --seed 3 --device auto --threads 2 --config 'my settings.toml' --set members=2",
     "classify fit 'bad files' -o o --labels classes.csv --pipeline end-to-end --model covnet-small --weights made/tables/encoder.safetensors --unlabelled apart/images",
-    "classify predict 'bad files' -o o --model classifier --device auto --threads 2",
+    "classify predict 'bad files' -o o --model classifier --device auto --threads 2 --no-pages",
     "classify fit 'bad files' -o o --labels classes.csv --unit picture --pipeline gate --set by=entropy --set low.settings.members=3",
     "classify compare said 'said too' -o o --labels classes.csv --seed 3",
     "phantom mine.py -o o -n 2 --mpp 2 --height 60 --width 70 --seed 3 --config 'my settings.toml'",

@@ -94,6 +94,9 @@ def predict(
     source: Annotated[Path, typer.Argument(metavar="NEW", help="New cases, as for fit; no label is needed.")],
     out: Out,
     model: Annotated[Path, typer.Option(help="OUT of tacit classify fit.")],
+    no_pages: Annotated[
+        bool, typer.Option("--no-pages", help="Leave out the page and the map of each case: most of the time where a case is one picture.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
     overwrite: Overwrite = False,
@@ -102,7 +105,7 @@ def predict(
     """Name the class of new cases, with the spread of the members and each slice's evidence."""
     from tacit.use.classify_predict import classify_predict as run
 
-    result = run(source, out, model=model, device=device, threads=threads, overwrite=overwrite)
+    result = run(source, out, model=model, pages=not no_pages, device=device, threads=threads, overwrite=overwrite)
     if as_json:
         print(json.dumps({"out": str(out), "cases": result.answers, "failed": result.failed}, indent=1))
         if result.failed:

@@ -20,7 +20,7 @@ from tacit.use.classify_cases import prepared
 from tacit.use.cohort import Case, find_cohort
 from tacit.use.device import prepare_device
 from tacit.use.model import load_model
-from tacit.use.report_case import write_case_page
+from tacit.use.report_case import write_case_page, write_thumb
 from tacit.use.report_classify import write_predict_report
 
 
@@ -39,6 +39,7 @@ def classify_predict(
     out: str | Path,
     *,
     model: str | Path,
+    pages: bool = True,
     device: str = "cpu",
     threads: int = 1,
     overwrite: bool = False,
@@ -47,11 +48,11 @@ def classify_predict(
 
     Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most; taught: whether the very same files taught
     the model, so that its answer proves nothing; of a gate value, branch), tables/slices.csv,
-    reports/<case>.html and report.html.
+    reports/<case>.html and report.html. pages: False leaves out the pages and maps of single cases, most of the time where a case is one picture.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
     network, about = load_model(model, PIPELINES)
-    command = command_line("classify predict", source, out, classify_predict.__kwdefaults__, model=model, device=device, threads=threads)
+    command = command_line("classify predict", source, out, classify_predict.__kwdefaults__, model=model, no_pages=not pages, device=device, threads=threads)
     device = prepare_device(device, threads)
     network.device = device
     settings = {"classify": {"input": str(source), "model": str(model)}, **plain(network.config)}
@@ -68,7 +69,10 @@ def classify_predict(
                     answer = network.answers([kept])
                     own = _row(case.name, network.CLASSES, answer) | {"taught": "yes" if case.digest in about.get("taught_by", []) else "no"}
                     rows.append(own | (_gate(network, kept) if isinstance(network, Gated) else {}))
-                    write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES, network.HEAT)
+                    if pages:
+                        write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES, network.HEAT)
+                    else:
+                        write_thumb(run, case.name, stack[int(answer.slices[0][:, int(answer.p[0].argmax())].argmax())])
                     slices += [(case.name, s + 1, *(round(float(v), 4) for v in curve)) for s, curve in enumerate(answer.slices[0])]
                 bar.advance(number + 1, len(cases))
         if not rows:
@@ -77,7 +81,7 @@ def classify_predict(
         write_atomic(run.folder / "tables" / "cases.csv", as_csv(header, [tuple(row[h] for h in header) for row in rows]))
         write_atomic(run.folder / "tables" / "slices.csv", as_csv(("case", "slice", *(f"p_{c}" for c in network.CLASSES)), slices))
         run.record |= {"images": len(cases), "ok": len(rows), "unit": about["unit"], "classes": list(network.CLASSES)}
-        write_predict_report(run, settings, rows, network.CLASSES)
+        write_predict_report(run, settings, rows, network.CLASSES, pages)
         return PredictResult(Path(out), len(rows), len(run.failures), rows)
 
 

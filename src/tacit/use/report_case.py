@@ -45,8 +45,7 @@ def write_case_page(
         figures.append(Panel("From the front", _picture(coronal(stack)), None, "The brightest along each ray: what the preparation kept of lungs and lesions."))
     if heat is not None:
         write_atomic(run.folder / "figures" / "maps" / f"{name}.jpg", jpeg(side_by_side(shown, numbers, heat)))
-    thumb = heated(shown[best], heat[best]) if heat is not None else np.repeat(shown[best][..., None], 3, axis=2)
-    write_atomic(run.folder / "figures" / "cases" / f"{name}.jpg", jpeg(thumb))
+    write_thumb(run, name, shown[best], None if heat is None else heat[best])
     text = page(
         title=f"{name}: {row['class']}",
         subtitle="Tacit classify: one case. The range is the least and the most that a member says, no confidence interval",
@@ -58,6 +57,12 @@ def write_case_page(
         settings=f"see ../config.toml; the whole cohort: ../report.html\n{run.record['command']}",
     )
     write_atomic(run.folder / "reports" / f"{name}.html", text)
+
+
+def write_thumb(run: Run, name: str, plane: NDArray[np.uint8], heat: NDArray[np.float32] | None = None) -> None:
+    """figures/cases/<name>.jpg: one slice (h, w), with its heat where there is one."""
+    thumb = heated(plane, heat) if heat is not None else np.repeat(plane[..., None], 3, axis=2)
+    write_atomic(run.folder / "figures" / "cases" / f"{name}.jpg", jpeg(thumb))
 
 
 def _picture(picture: NDArray[np.uint8]) -> str:

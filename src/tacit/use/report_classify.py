@@ -87,8 +87,8 @@ def write_fit_report(
     write_atomic(run.folder / "report.html", text)
 
 
-def write_predict_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], classes: tuple[str, ...]) -> None:
-    """report.html: the cohort, the least sure cases first, each with its most telling slice; a page a case is in reports/."""
+def write_predict_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], classes: tuple[str, ...], pages: bool) -> None:
+    """report.html: the cohort, the least sure cases first, each with its most telling slice; a page a case is in reports/ where such were asked for."""
     order = sorted(rows, key=lambda row: row[f"p_{row['class']}"])
     run.record["warnings"] = warnings = (
         [f"{sum(_apart(row, classes) for row in rows)} of {len(rows)} cases: the members do not agree on the class; look at them."]
@@ -110,7 +110,7 @@ def write_predict_report(run: Run, settings: dict[str, Any], rows: list[dict[str
             ("named", ", ".join(f"{c} {n}" for c, n in counts.items())),
             ("seconds", f"{run.seconds:.0f}"),
         ],
-        galleries=[("Least sure cases", "The most telling slice of each. A page for every case is in reports/.", panels)],
+        galleries=[("Least sure cases", "The most telling slice of each." + " A page for every case is in reports/." * pages, panels)],
         tables=[
             (
                 "Cases",
