@@ -46,10 +46,10 @@ class Densecl(nn.Module):
     at: Tensor
     dense_at: Tensor
 
-    def __init__(self, config: DenseclConfig | None = None) -> None:
+    def __init__(self, config: DenseclConfig | None = None, encoder: Backbone | None = None) -> None:
         super().__init__()
         c = self.config = config or DenseclConfig()
-        self.encoder = Backbone(c.backbone)
+        self.encoder = encoder or Backbone(c.backbone)
         self.encoder.check_map(c.size)
         widths = [self.encoder.width, self.encoder.width, c.projection]
         self.projector, self.dense_projector = mlp(widths, norm=False), mlp(widths, norm=False)  # a 1 × 1 convolution is a linear layer on every place

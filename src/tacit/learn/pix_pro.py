@@ -47,10 +47,10 @@ class Pixpro(nn.Module):
 
     Config = PixproConfig
 
-    def __init__(self, config: PixproConfig | None = None) -> None:
+    def __init__(self, config: PixproConfig | None = None, encoder: Backbone | None = None) -> None:
         super().__init__()
         c = self.config = config or PixproConfig()
-        self.encoder = Backbone(c.backbone)
+        self.encoder = encoder or Backbone(c.backbone)
         self.encoder.check_map(c.size)
         normed = not c.backbone.group_norm
         self.projector = mlp([self.encoder.width, c.hidden, c.projection], norm=normed)  # a 1 × 1 convolution is a linear layer on every place

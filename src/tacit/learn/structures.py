@@ -17,6 +17,8 @@ from tacit.learn.classical.lung_rule import LungRule
 from tacit.learn.classical.vessel_filters import VesselFilters
 from tacit.learn.clusters import Clusters
 from tacit.learn.fundus_taught import FundusTaught
+from tacit.learn.rivals import FAST as FAST_RIVALS
+from tacit.learn.rivals import RIVALS
 from tacit.learn.shape_guided import ShapeGuided
 
 STRUCTURES: dict[str, Any] = {
@@ -27,6 +29,7 @@ STRUCTURES: dict[str, Any] = {
     "lung-mixture": LungMixture,
     "shape-guided": ShapeGuided,
     "clusters": Clusters,
+    **RIVALS,
 }
 
 FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five minutes on one core
@@ -37,4 +40,5 @@ FAST: dict[str, dict[str, Any]] = {  # what `--budget fast` changes: under five 
     "lung-mixture": {},
     "shape-guided": {"local": {"train": {"epochs": 8}, "network": {"width": 8}}, "refine": {"epochs": 1}},
     "clusters": {},
+    **FAST_RIVALS,
 }

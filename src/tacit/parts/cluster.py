@@ -22,3 +22,15 @@ def k_means(points: NDArray[np.float32], k: int, seed: int) -> NDArray[np.float3
 def nearest(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
     """Index of the nearest centre at each place, (…, c) and (k, c) → (…)."""
     return np.asarray((-2 * features @ centres.T + (centres**2).sum(1)).argmin(-1))
+
+
+def some_of(rng: np.random.Generator, points: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """k of the points (n, c) to begin with, each drawn far from those before (k-means++, Arthur and Vassilvitskii 2007), (k, c)."""
+    chosen = [points[int(rng.integers(len(points)))]]
+    far = ((points - chosen[0]) ** 2).sum(1).astype(np.float64)
+    while len(chosen) < k:
+        total = far.sum()
+        at = int(rng.choice(len(points), p=far / total)) if total > 0 else int(rng.integers(len(points)))
+        chosen.append(points[at])
+        far = np.minimum(far, ((points - points[at]) ** 2).sum(1))
+    return np.stack(chosen)

@@ -8,13 +8,17 @@ from typing import Any
 
 from tacit.config import build
 from tacit.errors import UsageError
+from tacit.learn.feature_clusters import GIVING, FeatureClusters
 from tacit.learn.methods import FAST, METHODS
+from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.rivals import K_MEANS
 from tacit.learn.structures import FAST as FAST_STRUCTURES
 from tacit.learn.structures import STRUCTURES
 from tacit.phantom import generator
 from tacit.use import few_labels
 from tacit.use.few_labels import Labels
 from tacit.use.model import load_model
+from tacit.use.seen_by import method_of
 from tacit.use.shape_guided import clusters_network, guided_network
 from tacit.use.structures import chosen_classes
 
@@ -57,7 +61,7 @@ def chosen_task(
         raise UsageError("--phantom ct: drawn CT series teach no way to segment pictures; draw them with tacit phantom ct, find lungs with tacit lungs")
     network, kind = _network(method, model, budget, phantom, chosen, shape_prior)
     if kind in STRUCTURES or kind in few_labels.TAUGHT:
-        learns = model is None or shape_prior is not None
+        learns = model is None or shape_prior is not None or (kind == K_MEANS and method_of(model) != K_MEANS)
         return Task(network, kind, learns, tuple(chosen_classes(network, classes)), classes or "gland")
     _check_classes(classes or "gland", phantom)
     return Task(network, kind, model is None, None, classes or "gland")
@@ -76,6 +80,9 @@ def _network(method: str, model: str | Path | None, budget: str, phantom: str, c
         raise UsageError(f"--method {method!r} is unknown; known are {', '.join(known)}")
     if method == "clusters":
         return clusters_network(model, chosen), method
+    if method == K_MEANS and model is not None and method_of(model) != K_MEANS:
+        earlier, about = load_model(model, GIVING | PRETRAINING)
+        return FeatureClusters.of_run(about["method"], earlier, chosen), method
     if model is not None:
         if chosen:
             raise UsageError(f"--model brings its own settings; {sorted(chosen)[0]!r} cannot be changed with --set or --config (only instances.… can)")
