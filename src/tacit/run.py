@@ -1,7 +1,7 @@
 """A run folder: what was asked, on what, with what, and what came of it; locked while it is written, resumable after.
 
 OUT/
-  run.json       command, versions, device, seed, inputs with hashes, counts, times, status
+  run.json       command, versions, device, seed, inputs with hashes, counts, times, peak memory, status
   config.toml    every setting, as used
   log.txt        what happened, line by line
   metrics.csv    curves of learning
@@ -19,6 +19,7 @@ import io
 import json
 import os
 import platform
+import resource
 import shlex
 import shutil
 import sys
@@ -60,6 +61,7 @@ OWN = [
     "metric.safetensors",
     "items",
     "cases",
+    "runs",
     "track",
     "tuned.toml",
     "input",
@@ -120,6 +122,7 @@ class Run:
         """Writes run.json and failures.csv as they stand."""
         self.record["seconds"] = round(self.seconds, 2)
         self.record["failed"] = len(self.failures)
+        self.record["peak_mb"] = max(peak_mb(), float(self.earlier.get("peak_mb") or 0.0))
         write_atomic(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False, default=str) + "\n")
         write_atomic(self.folder / "failures.csv", as_csv(("file", "reason", "remedy"), self.failures))
 
@@ -318,6 +321,15 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held so far, in MB (2²⁰ bytes); everything in it counts, not the run alone."""
+    status = Path("/proc/self/status")
+    if status.exists():  # of the program itself; what getrusage says includes the process that started it
+        return round(next(int(line.split()[1]) for line in status.read_text(encoding="ascii", errors="replace").splitlines() if line.startswith("VmHWM")) / 1024, 1)
+    kilo = 1 if platform.system() == "Linux" else 1024  # macOS counts bytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilo / 1024, 1)
 
 
 def plain(settings: Config) -> dict[str, Any]:

@@ -36,14 +36,14 @@ Maps = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 class FrameConfig(Config):
     clusters: Clusters = 2  # K of the answer
-    side: Count = 176  # px of a picture's shorter side as it is seen (a GlaS picture at 1.8 µm per px)
+    side: Count = 128  # px of a picture's shorter side as it is seen (a GlaS picture at 2.5 µm per px, as `phantom` sees it)
 
 
 class RivalConfig(FrameConfig):
     network: UNetConfig = UNetConfig()  # the encoder, the same for all rivals
-    size: Count = 96  # px of a crop
+    size: Count = 64  # px of a crop
     colour: float = 0.3  # SD of the shift of each view's colours and contrast, in SDs of the picture
-    train: TrainConfig = TrainConfig(epochs=1, steps=600, batch=8, lr=1e-3, average=0.0)
+    train: TrainConfig = TrainConfig(epochs=1, steps=300, batch=8, lr=1e-3, average=0.0)
 
 
 def names(clusters: int) -> tuple[str, ...]:

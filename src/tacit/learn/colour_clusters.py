@@ -20,7 +20,7 @@ class ColourClusters(nn.Module):
     """One plane a cluster of Lab colours, each picture's tissue brought to mean 0 and SD 1."""
 
     Config = ColourClustersConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
 
     def __init__(self, config: ColourClustersConfig | None = None) -> None:
         super().__init__()

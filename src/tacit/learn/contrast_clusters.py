@@ -33,12 +33,12 @@ from tacit.prepare.views import ViewConfig, apply, colour_shift, draw_view
 class ContrastConfig(RivalConfig):
     dimensions: Count = 32  # of a pixel's features
     stride: Count = 8  # px of the places that are contrasted
-    area: Range = (0.1, 0.4)  # a view's part of the frame
-    train: TrainConfig = TrainConfig(epochs=1, steps=400, batch=8, lr=1e-3, average=0.0)
+    area: Range = (0.08, 0.4)  # a view's part of the frame
+    train: TrainConfig = TrainConfig(epochs=1, steps=300, batch=8, lr=1e-3, average=0.0)
 
 
 class DenseclClustersConfig(ContrastConfig):
-    densecl: DenseclConfig = DenseclConfig(grid=12, queue=1024)  # its heads, queues and loss; backbone, views, size and train are not read
+    densecl: DenseclConfig = DenseclConfig(grid=8, queue=1024)  # its heads, queues and loss; backbone, views, size and train are not read
 
 
 class PixproClustersConfig(ContrastConfig):
@@ -65,7 +65,7 @@ class Places(Backbone):
 class ContrastClusters(nn.Module):
     """One plane a cluster of features that contrast of places has taught. Not used by itself: see its two kinds."""
 
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
     STAGE: ClassVar[str]
     config: Any
     taught: nn.Module  # Densecl or Pixpro

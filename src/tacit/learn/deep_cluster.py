@@ -36,16 +36,16 @@ APART = 1e-4  # how far an empty cluster's new centre lies from the one that it 
 class DeepClusterConfig(RivalConfig):
     dimensions: Count = 32  # of a pixel's features
     learning_clusters: int = 0  # pseudo-classes; 0 = as many as the answer has
-    rounds: Count = 6  # of clustering and learning
+    rounds: Count = 5  # of clustering and learning
     lloyd: Count = 20  # steps of k-means a round
-    train: TrainConfig = TrainConfig(epochs=1, steps=100, batch=8, lr=1e-3, schedule="constant", average=0.0)  # of one round
+    train: TrainConfig = TrainConfig(epochs=1, steps=80, batch=8, lr=1e-3, schedule="constant", average=0.0)  # of one round
 
 
 class DeepCluster(nn.Module):
     """Logits of the pseudo-classes at every pixel: (b, 3, h, w) → (b, k, h, w); its features are clustered for the answer."""
 
     Config = DeepClusterConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
 
     def __init__(self, config: DeepClusterConfig | None = None) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ class FeatureClustering(nn.Module):
     """One plane a cluster of the net's responses."""
 
     Config = FeatureClusteringConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
 
     def __init__(self, config: FeatureClusteringConfig | None = None) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class FeatureClusters(nn.Module):
     """One plane a cluster of features that were learnt elsewhere."""
 
     Config = FeatureClustersConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
 
     def __init__(self, config: FeatureClustersConfig | None = None) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 "Invariant Information Clustering for Unsupervised Image Classification and Segmentation" (IIC), Ji, Henriques and Vedaldi, ICCV 2019, arXiv
 1807.06653. Section and equation numbers are theirs. Ours differs: the encoder is the rivals' U-Net (paper: a VGG), both heads learn in
-every step (paper: by turns), g is a mirror, a quarter turn and a shift of colours in Lab; displacements reach 2 px of a small frame (paper: 10).
+every step (paper: by turns), g is a mirror, a quarter turn and a shift of colours in Lab; displacements reach 1 px of a small frame (paper: 10 px).
 
     Φ(x)      shares of the k clusters at every pixel, by the main head and by the over-clustering head of `over` times as many
     P_t       the joint of a pixel's cluster and that of the pixel t beside it in the other view, laid back
@@ -28,14 +28,14 @@ from tacit.parts.unet import UNet
 class IicConfig(RivalConfig):
     dimensions: Count = 32  # of the features that both heads read
     over: Count = 5  # clusters of the over-clustering head / clusters (section 3.4)
-    reach: int = 2  # px, the farthest displacement along rows and columns (section 3.3; paper: 10)
+    reach: int = 1  # px, the farthest displacement along rows and columns (section 3.3; paper: 10)
 
 
 class Iic(nn.Module):
     """Shares of k clusters at every pixel: (b, 3, h, w) → (b, k, h, w), adding to 1."""
 
     Config = IicConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
     share: Tensor
 
     def __init__(self, config: IicConfig | None = None) -> None:
@@ -55,7 +55,8 @@ class Iic(nn.Module):
         found = []
         for head in (self.head, self.over_head):
             p_a, p_b = (torch.softmax(head(f).float(), 1) for f in (f_a, f_b))
-            found.append(local_information(laid_on(p_a, batch["grid"]), p_b, self.config.reach))
+            with torch.autocast(p_a.device.type, enabled=False):  # in bf16 the joint of many pixels would be too coarse
+                found.append(local_information(laid_on(p_a, batch["grid"]), p_b, self.config.reach))
         return {"loss": -(found[0] + found[1]) / 2, "information": found[0].detach(), "over": found[1].detach()}
 
     def fit(self, frames: list[NDArray[np.uint8]], shop: Workshop) -> Iic:

@@ -34,18 +34,18 @@ from tacit.parts.unet import UNet
 class PicieConfig(RivalConfig):
     dimensions: Count = 32  # of a pixel's features (paper: 128)
     zoom: Range = (0.5, 1.0)  # side of the part that G shows over that of the crop
-    rounds: Count = 6  # of clustering and learning (paper: 10 epochs)
+    rounds: Count = 5  # of clustering and learning (paper: 10 epochs)
     clustered: Count = 24  # pairs of views a round that the centres are found on
     temperature: Positive = 1.0  # of the distances; the paper has none
     balanced: bool = True  # classes weigh alike whatever their size, as in their code
-    train: TrainConfig = TrainConfig(epochs=1, steps=80, batch=8, lr=1e-3, schedule="constant", average=0.0)  # of one round
+    train: TrainConfig = TrainConfig(epochs=1, steps=60, batch=8, lr=1e-3, schedule="constant", average=0.0)  # of one round
 
 
 class Picie(nn.Module):
     """Unit features of every pixel: (b, 3, h, w) → (b, d, h, w)."""
 
     Config = PicieConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
     first: Tensor
     second: Tensor
 

@@ -25,7 +25,7 @@ class RandomFeatures(nn.Module):
     """One plane a cluster of random features, each channel over its SD."""
 
     Config = RandomFeaturesConfig
-    FILLS = True
+    FILLS = UNNAMED = True  # its planes fill the picture, and are clusters without names
 
     def __init__(self, config: RandomFeaturesConfig | None = None) -> None:
         super().__init__()

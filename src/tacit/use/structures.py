@@ -96,7 +96,11 @@ def apply_all(cases: Cases, network: Any, classes: list[str], run: Run) -> int:
 
 
 def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -> None:
-    """masks/NAME.png (one value a class; where they overlap the later one), and for several classes planes/CLASS/NAME.png, each whole."""
+    """masks/NAME.png (one value a class; where they overlap the later one), and for several classes planes/CLASS/NAME.png, each whole.
+
+    Clusters that nobody has named are in the mask alone: they are 0 or 1 everywhere, and have no outlines that anybody would open.
+    """
+    unnamed = getattr(network, "UNNAMED", False)
     p = network.probability(image.pixels)[[network.CLASSES.index(c) for c in classes]]
     planes = p > 0.5
     mask = np.zeros(planes.shape[1:], np.uint8)
@@ -108,11 +112,12 @@ def _one(name: str, image: Image, network: Any, classes: list[str], out: Path) -
         row["unsure_share"] = float((unsure[network.field(image.pixels)] >= 0.5).mean())
         write_atomic(out / "uncertainty" / f"{name}.png", png(np.round(255 * unsure).clip(0, 255).astype(np.uint8)))
     write_atomic(out / "masks" / f"{name}.png", png(mask))
-    for kind, plane, inside in zip(classes, p, planes, strict=True):
+    for kind, plane, inside in zip(classes, p, planes, strict=True) if not unnamed else ():
         write_atomic(out / "probability" / kind / f"{name}.png", png(np.round(255 * plane).clip(0, 255).astype(np.uint8)))
         if len(classes) > 1:
             write_atomic(out / "planes" / kind / f"{name}.png", png(inside.astype(np.uint8)))
-    write_atomic(out / "geojson" / f"{name}.geojson", pieces_geojson(dict(zip(classes, planes, strict=True))))
+    if not unnamed:
+        write_atomic(out / "geojson" / f"{name}.geojson", pieces_geojson(dict(zip(classes, planes, strict=True))))
     small = shrunk(image.pixels)
     figure = (
         in_tints(small, shrunk(mask.astype(np.int32))) if getattr(network, "FILLS", False) else in_colours(small, [shrunk(q.astype(np.int32)) for q in planes])
