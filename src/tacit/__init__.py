@@ -32,6 +32,8 @@ _WHERE = {
     "classify_fit": "tacit.use.classify_fit",
     "classify_predict": "tacit.use.classify_predict",
     "compare": "tacit.use.compare",
+    "compare_jobs": "tacit.use.compare_jobs",
+    "compare_methods": "tacit.use.compare_methods",
     "decide_pairs": "tacit.use.pairs",
     "draw": "tacit.phantom.tissue",
     "evaluate": "tacit.use.evaluate",

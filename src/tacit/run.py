@@ -327,7 +327,9 @@ def peak_mb() -> float:
     """The most memory that this process has held so far, in MB (2²⁰ bytes); everything in it counts, not the run alone."""
     status = Path("/proc/self/status")
     if status.exists():  # of the program itself; what getrusage says includes the process that started it
-        return round(next(int(line.split()[1]) for line in status.read_text(encoding="ascii", errors="replace").splitlines() if line.startswith("VmHWM")) / 1024, 1)
+        return round(
+            next(int(line.split()[1]) for line in status.read_text(encoding="ascii", errors="replace").splitlines() if line.startswith("VmHWM")) / 1024, 1
+        )
     kilo = 1 if platform.system() == "Linux" else 1024  # macOS counts bytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilo / 1024, 1)
 

@@ -10,12 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from tacit.cli.classifying import classify
+from tacit.cli.comparing import compare
 from tacit.cli.deciding import pairs
 from tacit.cli.learning import lungs, pretrain, segment
 from tacit.cli.locating import locate
 from tacit.cli.ordering import audit, prepare
 from tacit.cli.retrieving import index, map, query
-from tacit.cli.scoring import compare, evaluate
+from tacit.cli.scoring import evaluate
 from tacit.cli.small import doctor, info, phantom
 from tacit.errors import INTERRUPTED, TacitError, UsageError
 

@@ -1,4 +1,4 @@
-"""Verbs that judge answers: evaluate, compare."""
+"""The verb that judges answers: evaluate."""
 
 from __future__ import annotations
 
@@ -125,26 +125,3 @@ def _print_locate(result: dict[str, Any]) -> None:
         print(f"  the template {result['template']} does not count", file=sys.stderr)
     if result["without_truth"]:
         print(f"  {result['without_truth']} images have no true points and do not count", file=sys.stderr)
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="OUT folders of runs on the same data, or indexes of the same images.")],
-    label: Annotated[str, typer.Option(help="Of indexes: the column that holds the classes.")] = "label",
-    k: Annotated[int, typer.Option("-k", "--k", help="Of indexes: how many of the most alike count.")] = 10,
-    include_same_patient: Annotated[bool, typer.Option("--include-same-patient", help="Of indexes: leave out only the same image.")] = False,
-    metric: Annotated[str, typer.Option(help="Of indexes: cosine or euclidean.")] = "cosine",
-    as_json: Json = False,
-) -> None:
-    """Put runs into one table, or encoders by their indexes; refuses what saw different data."""
-    from tacit.use.compare import compare as run
-    from tacit.use.compare import printed
-
-    rows = run(runs, label=label, k=k, include_same_patient=include_same_patient, metric=metric)
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(printed(rows))
-    if "figures" in rows[0]:
-        print(f"{rows[0]['queries']} queries, the same {rows[0]['excluded']} left out, 95% intervals over {rows[0]['over']}; gains over the first row, paired")
-        for line in rows[0]["warnings"]:
-            print(f"  {line}", file=sys.stderr)

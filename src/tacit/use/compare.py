@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tacit.config import read_toml
-from tacit.errors import InputError, UsageError
+from tacit.errors import UsageError
 from tacit.report.compare import tabulate
 from tacit.use.compare_query import compare_indexes
+from tacit.use.method_rows import record_of, unlike
 from tacit.use.store import Store
 
 SCORES = ("miou", "dice_pooled", "object_f1", "object_dice", "object_hausdorff_px")
@@ -35,7 +36,7 @@ def compare(
     first_path, first, _ = read[0]
     for path, record, _ in read[1:]:
         if record["data"] != first["data"]:
-            raise UsageError(f"{first_path} and {path} cannot be compared: {_unlike(first['inputs'], record['inputs'])}")
+            raise UsageError(f"{first_path} and {path} cannot be compared: {unlike(first['inputs'], record['inputs'])}")
     return [_row(path, record, settings) for path, record, settings in read]
 
 
@@ -57,21 +58,7 @@ def _by_figure(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{run} is not the folder of a run (its run.json: {error})") from error
-    if "data" not in record or record.get("status") != "finished":
-        raise InputError(f"{run} is not finished ({record.get('status')}); finish it with --resume")
-    return record, read_toml(run / "config.toml")
-
-
-def _unlike(a: dict[str, str], b: dict[str, str]) -> str:
-    only_a, only_b = sorted(set(a) - set(b)), sorted(set(b) - set(a))
-    if only_a or only_b:
-        return f"{len(only_a)} images are only in the first, {len(only_b)} only in the second (for example {(only_a or only_b)[0]})"
-    changed = next(n for n in sorted(a) if a[n] != b[n])
-    return f"the image {changed} has other content"
+    return record_of(run), read_toml(run / "config.toml")
 
 
 def _row(path: Path, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
