@@ -194,7 +194,7 @@ def test_centres_lay_points_as_they_say(how: str) -> None:
 def test_features_that_have_become_one_and_clusters_that_hold_all_are_named() -> None:
     with pytest.raises(InputError, match="2 clusters were asked of the features of 50 pixels, but all features have become one"):
         Centres(2, 3, "raw").fit(np.ones((50, 3), np.float32), 0)
-    with pytest.raises(InputError, match="20 clusters were asked .* they are 12 different ones"):
+    with pytest.raises(InputError, match=r"20 clusters were asked .* they are 12 different ones"):
         Centres(20, 3, "raw").fit(rng(0).standard_normal((12, 3)).astype(np.float32), 0)
     assert collapse_of(torch.tensor([0.99, 0.01]))[0].startswith("collapsed: one of 2 clusters holds 99.0%")
     assert collapse_of(torch.tensor([0.6, 0.4])) == []

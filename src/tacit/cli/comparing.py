@@ -49,7 +49,7 @@ def compare(
     if jobs is not None:
         if data is None:
             raise UsageError("--jobs needs --data, the pictures that they are done on")
-        chosen = {"jobs": _names(jobs), "data": data, "truth": truth, "labels": labels, "shots": _numbers("--shots", shots), "k": k}
+        chosen: dict[str, Any] = {"jobs": _names(jobs), "data": data, "truth": truth, "labels": labels, "shots": _numbers("--shots", shots), "k": k}
         _jobs(runs or [], _needed(out), as_json, seeds=_numbers("--seeds", seeds), **chosen, **how)
     elif methods is not None or truth is not None:
         if truth is None:

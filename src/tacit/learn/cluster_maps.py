@@ -176,6 +176,13 @@ def collapse_of(share: Tensor) -> list[str]:
     return []
 
 
+def laid_out(module: nn.Module) -> None:
+    """Lays the module's kernels in memory as training does, so that one that is loaded answers to the last bit like one that has just learnt."""
+    for weight in module.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def shares_of(labels: Iterable[NDArray[np.int64]], k: int) -> Tensor:
     """How many of all pixels of the maps (h, w) each cluster holds, (k,) adding to 1."""
     counts = np.sum([np.bincount(each.ravel(), minlength=k) for each in labels], axis=0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tacit.config import Count, Range
 from tacit.errors import ConfigError
-from tacit.learn.cluster_maps import Centres, RivalConfig, device_of, frame_of, map_of, names, planes, sampled
+from tacit.learn.cluster_maps import Centres, RivalConfig, device_of, frame_of, laid_out, map_of, names, planes, sampled
 from tacit.learn.dense_cl import Densecl, DenseclConfig
 from tacit.learn.pix_pro import Pixpro, PixproConfig
 from tacit.learn.workshop import Workshop
@@ -115,6 +115,7 @@ class DenseclClusters(ContrastClusters):
         super().__init__()
         c = config or DenseclClustersConfig()
         self.taught = Densecl(c.densecl, self._begin(c))
+        laid_out(self)
 
 
 class PixproClusters(ContrastClusters):
@@ -127,6 +128,7 @@ class PixproClusters(ContrastClusters):
         super().__init__()
         c = config or PixproClustersConfig()
         self.taught = Pixpro(c.pixpro, self._begin(c))
+        laid_out(self)
 
 
 def placed_batches(frames: list[NDArray[np.uint8]], c: ContrastConfig, seed: int) -> Callable[[int], Batch]:

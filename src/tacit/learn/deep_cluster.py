@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.config import Count
-from tacit.learn.cluster_maps import Centres, RivalConfig, check_enough, device_of, frame_of, map_of, names, planes, sampled
+from tacit.learn.cluster_maps import Centres, RivalConfig, check_enough, device_of, frame_of, laid_out, map_of, names, planes, sampled
 from tacit.learn.paired_views import crop_of
 from tacit.learn.workshop import Workshop
 from tacit.parts.cluster import nearest, some_of
@@ -54,6 +54,7 @@ class DeepCluster(nn.Module):
         self.encoder = UNet(c.network, c.dimensions)
         self.classifier = nn.Conv2d(c.dimensions, c.learning_clusters or c.clusters, 1)
         self.centres = Centres(c.clusters, c.dimensions, "whitened")
+        laid_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.relu(self.encoder(x)))

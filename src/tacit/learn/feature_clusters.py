@@ -85,7 +85,10 @@ class FeatureClusters(nn.Module):
         return self.inner.working(picture) if self.config.of in GIVING else frame_of(picture, self.config.side)
 
     def fit(self, frames: list[NDArray[np.uint8]], shop: Workshop) -> FeatureClusters:
-        """Clusters the features of all frames together. In place."""
+        """Clusters the features of all frames together; a timm network without weights is drawn by the seed. In place."""
+        if self.config.of == "timm" and self.config.network.weights is None:
+            torch.manual_seed(1000 * shop.seed + 7)
+            self.inner.load_state_dict(Backbone(self.config.network).state_dict())
         self.centres.fit(sampled(self.maps, frames, shop.seed), shop.seed)
         return self.eval()
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.config import Count
-from tacit.learn.cluster_maps import RivalConfig, collapse_of, device_of, frame_of, map_of, names, planes, shares_of
+from tacit.learn.cluster_maps import RivalConfig, collapse_of, device_of, frame_of, laid_out, map_of, names, planes, shares_of
 from tacit.learn.paired_views import laid_on, pair_batches
 from tacit.learn.workshop import Workshop
 from tacit.parts.loss import mutual_information
@@ -45,6 +45,7 @@ class Iic(nn.Module):
         self.encoder = UNet(c.network, c.dimensions)
         self.head, self.over_head = (nn.Conv2d(c.dimensions, k, 1) for k in (c.clusters, c.clusters * c.over))
         self.register_buffer("share", torch.zeros(c.clusters))
+        laid_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.softmax(self.head(torch.relu(self.encoder(x))).float(), 1)

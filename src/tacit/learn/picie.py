@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.config import Count, Positive, Range
-from tacit.learn.cluster_maps import Centres, RivalConfig, check_enough, device_of, frame_of, map_of, names, planes, sampled
+from tacit.learn.cluster_maps import Centres, RivalConfig, check_enough, device_of, frame_of, laid_out, map_of, names, planes, sampled
 from tacit.learn.paired_views import laid_on, pair_batches
 from tacit.learn.workshop import Workshop
 from tacit.parts.cluster import k_means
@@ -54,9 +54,10 @@ class Picie(nn.Module):
         c = self.config = config or PicieConfig()
         self.CLASSES = names(c.clusters)
         self.encoder = UNet(c.network, c.dimensions)
-        self.register_buffer("first", F.normalize(torch.ones(c.clusters, c.dimensions).cumsum(0), dim=1))  # μ¹
+        self.register_buffer("first", torch.eye(c.clusters, c.dimensions))  # μ¹
         self.register_buffer("second", self.first.clone())  # μ²
         self.centres = Centres(c.clusters, c.dimensions, "unit")
+        laid_out(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.normalize(self.encoder(x).float(), dim=1)

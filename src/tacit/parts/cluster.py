@@ -13,10 +13,12 @@ def some_pixels(rng: np.random.Generator, features: NDArray[np.float32], count: 
 
 
 def k_means(points: NDArray[np.float32], k: int, seed: int) -> NDArray[np.float32]:
-    """k centres (k, c) of points (n, c): the best of three starts (Lloyd 1982; scikit-learn)."""
+    """k centres (k, c) of points (n, c): the best of three starts (Lloyd 1982; scikit-learn). In one thread: sums of several come in any order."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    return np.asarray(KMeans(k, n_init=3, random_state=seed).fit(points).cluster_centers_, np.float32)
+    with threadpool_limits(1):
+        return np.asarray(KMeans(k, n_init=3, random_state=seed).fit(points).cluster_centers_, np.float32)
 
 
 def nearest(features: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -167,7 +167,7 @@ def _facts(truth: Path, groups: str | Path | None) -> tuple[dict[str, str], dict
     """picture → patient, and → group."""
     if groups is not None:
         labels = read_labels(groups)
-        stem = lambda names: {Path(k).stem: v for k, v in names.items()}  # noqa: E731 - said twice
+        stem = lambda names: {Path(k).stem: v for k, v in names.items()}
         return stem(labels.patient), stem(labels.of)
     table = read_grades(truth)
     if table is None:
