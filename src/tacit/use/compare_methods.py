@@ -12,7 +12,7 @@ from typing import Any
 
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import sha256
-from tacit.read.folder import count_masks, find_cases, named_files, read_grades
+from tacit.read.folder import count_masks, find_cases, find_truth, named_files, read_grades
 from tacit.read.labels import read_labels
 from tacit.report.methods import common, kept, of_method, paired
 from tacit.report.score import Tally
@@ -215,7 +215,7 @@ def _warn_of(row: Row, place: Path, found: Scored, part: str, run: Run) -> None:
 
 def _say_extra(truth: Path, parts: list[Part], run: Run) -> None:
     answered = {name for part in parts for place in part.runs.values() for name in masks_of(place)}
-    extra = count_masks(truth) - len(answered)
+    extra = count_masks(truth) - len(find_truth(truth, sorted(answered)))
     left_out = {part.name: max(len(s.tallies) for seeds in part.scored.values() for s in seeds) - len(part.pictures) for part in parts}
     warnings = [f"{extra} true masks have no picture here and do not count."] if extra > 0 else []
     warnings += [f"{n} pictures of {name} count for no row, since some row has no answer about them." for name, n in left_out.items() if n]
