@@ -24,9 +24,10 @@ from tacit.read.folder import find_cases, find_truth, named_files
 from tacit.report.methods import of_method
 from tacit.report.page import page
 from tacit.report.track import Bar
-from tacit.run import Run, as_csv, command_line, open_run
+from tacit.run import Run, as_csv, open_run
+from tacit.use.device import prepare_device
 from tacit.use.evaluate_query import evaluate_query
-from tacit.use.method_rows import record_of, unlike
+from tacit.use.method_rows import command_of, record_of, unlike
 from tacit.use.report_methods import ends, spread
 from tacit.use.score_masks import score_masks
 
@@ -70,10 +71,11 @@ def compare_jobs(
     _check(folders, jobs, truth, labels, shots)
     settings = {"compare": {"runs": [str(f) for f in folders], "jobs": list(jobs), "data": str(data), "truth": str(truth) if truth else None,
                             "labels": str(labels) if labels else None, "shots": list(shots), "k": k, "set": list(set or [])}}  # fmt: skip
-    command = command_line(
-        "compare", folders[0], out, compare_jobs.__kwdefaults__, jobs=",".join(jobs), data=data, truth=truth, labels=labels, shots=",".join(map(str, shots)), k=k,
-        seeds=",".join(map(str, seeds)), seed=seed, device=device, threads=threads, set=list(set or []),
-    ) + "".join(f" {f}" for f in folders[1:])  # fmt: skip
+    command = command_of(
+        out, folders, compare_jobs.__kwdefaults__, jobs=tuple(jobs), data=data, truth=truth, labels=labels, shots=tuple(shots), k=k, seeds=tuple(seeds), seed=seed,
+        device=device, threads=threads, set=list(set or []),
+    )  # fmt: skip
+    device = prepare_device(device, threads)
     reads = [*named_files(data), truth, labels, *folders]
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         run.failures.clear()

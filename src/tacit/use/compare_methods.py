@@ -17,8 +17,9 @@ from tacit.read.labels import read_labels
 from tacit.report.methods import common, kept, of_method, paired
 from tacit.report.score import Tally
 from tacit.report.track import Bar
-from tacit.run import Run, command_line, open_run
-from tacit.use.method_rows import Row, check_alike, cost, given, make, on_test, plan, record_of
+from tacit.run import Run, open_run
+from tacit.use.device import prepare_device
+from tacit.use.method_rows import Row, check_alike, command_of, cost, given, make, on_test, plan, record_of
 from tacit.use.report_methods import write_methods_report
 from tacit.use.score_masks import Scored, masks_of, score_masks
 
@@ -93,11 +94,11 @@ def compare_methods(
             "groups": str(groups) if groups else None, "budget": budget, "mpp": mpp, "learn_from": learn_from, "seed": seed, "set": list(set or []),
         }
     }  # fmt: skip
-    command = command_line(
-        "compare", str(runs[0]) if runs else "", out, compare_methods.__kwdefaults__, methods=",".join(methods) or None, data=data, truth=truth, test=test,
-        seeds=",".join(map(str, seeds)), clusters=",".join(map(str, clusters)), against=against, groups=groups, field=field, budget=budget, mpp=mpp,
-        learn_from=learn_from, seed=seed, device=device, threads=threads, set=list(set or []),
+    command = command_of(
+        out, runs, compare_methods.__kwdefaults__, methods=tuple(methods), data=data, truth=truth, test=test, seeds=tuple(seeds), clusters=tuple(clusters),
+        against=against, groups=groups, field=field, budget=budget, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, set=list(set or []),
     )  # fmt: skip
+    device = prepare_device(device, threads)
     reads = [*(named_files(data) if data else []), *(named_files(test) if test else []), truth, groups, field, *runs]
     with open_run(out, command=command, settings=settings, reads=reads, resume=resume, overwrite=overwrite) as run:
         run.failures.clear()  # what failed before is tried again

@@ -6,6 +6,7 @@ A row is a method, for clusters a number of them, and a seed; its run is an ordi
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tacit.errors import SOME_FAILED, InputError, ReadError, UsageError
 from tacit.learn.methods import METHODS
 from tacit.learn.rivals import K_MEANS, LEARNT_BEFORE_K, RIVALS
 from tacit.learn.structures import STRUCTURES
+from tacit.run import command_line
 
 RULES = ("haematoxylin", "mssg-paper", "vessel-filters", "lung-rule")  # they learn nothing from a folder
 PASSED = ("--mpp", "--device", "--threads")  # words that the application of a model has too
@@ -95,6 +97,14 @@ def make(row: Row, data: str, test: str | None) -> ReadError | None:
             reason = said[-1].removeprefix("tacit: ") if said else f"it ended with exit code {done.returncode}"
             return ReadError(row.name, reason, REMEDY)
     return None
+
+
+def command_of(out: str | Path, runs: Sequence[str | Path], defaults: dict[str, Any] | None, **options: Any) -> str:
+    """The command `tacit compare` that repeats a comparison; runs may be none. Lists stand with commas, settings are repeated."""
+    joined = {n: ",".join(map(str, v)) if isinstance(v, (list, tuple)) and n != "set" else v for n, v in options.items() if v != ()}
+    first, *rest = [*runs, ""]
+    command = command_line("compare", first, out, defaults, **joined).replace("tacit compare '' -o", "tacit compare -o", 1)
+    return f"{command} {shlex.join(map(str, rest[:-1]))}".strip()
 
 
 def on_test(row: Row) -> Path:
