@@ -35,6 +35,9 @@ proof: venv
 	$(PY) benchmarks/mssg_stages.py
 	$(PY) benchmarks/glas.py --seeds 0
 	$(PY) benchmarks/glas.py phantom phantom-fast mssg --seeds 1 2
+	$(PY) benchmarks/rivals.py --seeds 0 1 2
+	$(PY) benchmarks/rivals.py --set jsrt
+	$(PY) benchmarks/rivals.py --set drive
 	$(PY) benchmarks/vessels.py --seeds 0 1 2
 	$(PY) benchmarks/chest.py phantom-chest
 	$(PY) benchmarks/few_labels.py
