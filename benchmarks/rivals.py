@@ -73,7 +73,9 @@ def jsrt() -> Parts:
         if not (place / f"{name}.png").exists():
             place.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(place / f"{name}.png"), truth(name)[0].astype(np.uint8))
-    found = lists("rivals-jsrt-", {part: [DATA / "jsrt" / "images" / f"{n}.jpg" for n in folds()[fold]] for part, fold in (("train", "fold1"), ("test", "fold2"))})
+    found = lists(
+        "rivals-jsrt-", {part: [DATA / "jsrt" / "images" / f"{n}.jpg" for n in folds()[fold]] for part, fold in (("train", "fold1"), ("test", "fold2"))}
+    )
     return Parts(found["train"], found["test"], place)
 
 

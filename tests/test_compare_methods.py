@@ -154,7 +154,9 @@ def test_rows_are_made_kept_and_named_where_they_fail(folder: Path, tmp_path: Pa
     collected = CliRunner().invoke(app, ["compare", *runs, "--truth", str(folder / "masks"), "-o", str(tmp_path / "c"), "--json"])
     found = json.loads(collected.stdout)["methods"]
     assert found["colour-clusters k=2"]["parts"]["data"]["figures"] == record["methods"]["colour-clusters k=2"]["parts"]["data"]["figures"] | {
-        n: v for n, v in found["colour-clusters k=2"]["parts"]["data"]["figures"].items() if v["interval"]  # other patients, other intervals
+        n: v
+        for n, v in found["colour-clusters k=2"]["parts"]["data"]["figures"].items()
+        if v["interval"]  # other patients, other intervals
     }
 
 
