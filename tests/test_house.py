@@ -15,6 +15,7 @@ from typer.main import get_command
 
 import tacit
 from tacit.cli import VERBS, app, classifying
+from tacit.cli.comparing import compare as tacit_compare
 from tacit.config import Config
 from tacit.learn.few_labels import FewLabelsConfig
 from tacit.learn.methods import METHODS
@@ -152,10 +153,22 @@ def test_classify_has_the_names_and_defaults_of_its_functions(part: str) -> None
 def test_a_verb_has_the_names_and_defaults_of_its_function(verb: Callable) -> None:
     function = functions(verb)[0]
     several = {"index": {"out", "listed", "delete"}, "locate": {"out", "template", "points", "suggest_template"}}  # several functions are one verb there
+    several["compare"] = {n for f in ("compare_methods", "compare_jobs") for n in inspect.signature(getattr(tacit, f)).parameters} - {"k"}
     aside = {"as_json", *several.get(verb.__name__, set())}
     typed = {n: p.default for n, p in inspect.signature(verb).parameters.items() if n not in aside}
     known = {n: p.default for n, p in inspect.signature(function).parameters.items()}
     assert typed == {n: known.get(n, "unknown there") for n in typed}
+
+
+def test_compare_has_the_names_and_defaults_of_its_three_functions() -> None:
+    typed = {n: p.default for n, p in inspect.signature(tacit_compare).parameters.items() if n != "as_json"}
+    known = [inspect.signature(getattr(tacit, f)).parameters for f in ("compare", "compare_methods", "compare_jobs")]
+    assert set(typed) == {n for each in known for n in each}
+    for each in known:
+        for name, p in each.items():
+            if p.default is not p.empty:  # sequences are typed with commas
+                wanted = (",".join(map(str, p.default)) or None) if isinstance(p.default, tuple) else p.default
+                assert typed[name] == wanted, name
 
 
 def commands() -> dict[str, list[str]]:

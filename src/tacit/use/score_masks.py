@@ -36,8 +36,9 @@ class Scored:
     failures: list[ReadError] = field(default_factory=list)
 
 
-def score_masks(run: Path, truth: Path, inside: Path | None = None) -> Scored:
-    """Scores masks/ of a run. inside: a folder of fields of view; only what lies in them counts, and no objects are told. Raises InputError where nothing can be scored."""
+def score_masks(run: Path, truth: Path, inside: Path | None = None, *, things: bool = True) -> Scored:
+    """Scores masks/ of a run. inside: a folder of fields of view; only what lies in them counts, and no objects are told. things: whether objects are scored
+    too, which takes most of the time. Raises InputError where nothing can be scored."""
     masks = masks_of(run)
     true = find_truth(truth, list(masks))
     fields = find_truth(inside, list(masks)) if inside is not None else None
@@ -57,7 +58,7 @@ def score_masks(run: Path, truth: Path, inside: Path | None = None) -> Scored:
     with Bar("scoring") as bar:
         for index, name in enumerate(sorted(true)):
             try:
-                tallies[name] = _tally(*pairs.of(name), names, pairs.field(name))
+                tallies[name] = _tally(*pairs.of(name), names, pairs.field(name), things)
             except ReadError as error:
                 failures += [error] if names is None else []
             bar.advance(index + 1, len(true))
@@ -143,10 +144,11 @@ def _counts(labels: NDArray[np.int32], truth: NDArray[np.int32], k: int) -> NDAr
     return np.stack([np.bincount(labels[(truth > 0) == inside], minlength=k + 1)[1 : k + 1] for inside in (False, True)], 1).astype(np.int64)
 
 
-def _tally(labels: NDArray[np.int32], truth: NDArray[np.int32], names: tuple[int, ...] | None, inside: NDArray[np.bool_] | None) -> Tally:
+def _tally(labels: NDArray[np.int32], truth: NDArray[np.int32], names: tuple[int, ...] | None, inside: NDArray[np.bool_] | None, things: bool) -> Tally:
     mask = np.isin(labels, names) if names is not None else labels > 0
     if inside is not None:
         return tally(mask[inside][None].astype(np.int32), (truth[inside][None] > 0).astype(np.int32), objects=False)
-    things = objects(mask) if names is not None or labels.max() <= 1 else labels
     pixels = tally(mask.astype(np.int32), (truth > 0).astype(np.int32), objects=False)
-    return tally(things, separated(truth)) | pixels  # objects without specks, pixels as they are
+    if not things:
+        return pixels
+    return tally(objects(mask) if names is not None or labels.max() <= 1 else labels, separated(truth)) | pixels  # objects without specks, pixels as they are
