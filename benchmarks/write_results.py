@@ -42,9 +42,9 @@ PUBLISHED = """
 | method | mIoU | supervision |
 |---|---|---|
 | proposal: random net | .343 | none |
-| PiCIE, as the proposal reproduced it / as MSSG's paper has it | .393 / .488 | none, named by the truth |
-| DeepCluster | .40 | none, named by the truth |
-| SGSCN | .52 | none, named by the truth |
+| PiCIE, as the proposal reproduced it / as MSSG's paper has it | .393 / .488 | none |
+| DeepCluster | .40 | none |
+| SGSCN | .52 | none |
 | proposal: stage 1 / + filled prior (train) / final | .411 / .493 / .563 | none |
 | MSSG (pretrained WideResNet-38, 4 GPUs) | .627 | none |
 | OEEM / MAA | .776 / .820 | image labels |

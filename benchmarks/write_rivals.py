@@ -39,8 +39,8 @@ def rivals(results: Path) -> str:
 def _head(what: str) -> str:
     return (
         f"mIoU; {what}. All rivals have one encoder (the U-Net of `phantom`, random start), one frame (128 px) and one evaluator. **Rows named by the truth are not "
-        "label-free**: which clusters are the structure was read off the true masks of the scored pictures (k = 2: Hungarian; k = 5: majority), the best that any "
-        "naming could do; the others name what they find. Seconds are wall time of learning and answering train, one thread on a shared core with other work "
+        "label-free**: which clusters are the structure was read off the true masks of the scored pictures (k = 2: Hungarian; k = 5: majority), the naming by "
+        "which most pixels are right; the others name what they find. Seconds are wall time of learning and answering train, one thread on a shared core with other work "
         "beside it. [rivals.md](rivals.md); `python benchmarks/rivals.py`\n\n"
     )
 
