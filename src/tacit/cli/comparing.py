@@ -88,7 +88,7 @@ def _runs(runs: list[Path], as_json: bool, **options: Any) -> None:
 def _methods(out: Path, as_json: bool, **options: Any) -> None:
     from tacit.report.compare import tabulate
     from tacit.use.compare_methods import compare_methods as run
-    from tacit.use.report_methods import printed
+    from tacit.use.report_methods import ends, printed
 
     result = run(out, **options)
     if as_json:
@@ -98,8 +98,9 @@ def _methods(out: Path, as_json: bool, **options: Any) -> None:
             print(f"{part}:")
             print(tabulate(printed(result.methods, part)))
         for row in result.paired:
-            low, high = row["interval"] or (float("nan"), float("nan"))
-            print(f"  {row['method']} − {row['against']}: mIoU {row['difference']:+.3f} [{low:+.3f}, {high:+.3f}], sign test p {row['p_holm']:.3f} after Holm")
+            print(
+                f"  {row['method']} − {row['against']}: mIoU {row['difference']:+.3f} {ends(row['interval'], '+')}, sign test p {row['p_holm']:.3f} after Holm"
+            )
     _end(out, as_json, result.failed, result.warnings)
 
 
