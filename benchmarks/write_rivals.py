@@ -15,6 +15,7 @@ SETS = {
     "jsrt": ("JSRT, lungs", "learnt on fold 1, scored on it (train) and on fold 2 (test)"),
     "drive": ("DRIVE, vessels", "learnt on the train images, scored on them (train) and on the test images, in the field of view"),
 }
+FRAMES = {"drive": 256}  # px of the shorter side
 NAMED = {"its own": "itself", "clusters named by the truth (Hungarian)": "the truth", "clusters named by the truth (majority)": "the truth, majority"}
 
 
@@ -27,7 +28,7 @@ def rivals(results: Path) -> str:
     text = ""
     for name in (n for n in SETS if n in found):
         title, what = SETS[name]
-        text += f"\n## The rivals: {title}\n\n{_head(what)}"
+        text += f"\n## The rivals: {title}\n\n{_head(what, FRAMES.get(name, 128))}"
         text += "| row | names by | seeds | train | test | 95% over patients (seed 0) | benign | malignant | Dice, pooled | object F1 | seconds | peak MB |\n"
         text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         text += "".join(_line(row, found[name][row]) for row in sorted(found[name], key=_place))
@@ -36,9 +37,9 @@ def rivals(results: Path) -> str:
     return text
 
 
-def _head(what: str) -> str:
+def _head(what: str, side: int) -> str:
     return (
-        f"mIoU; {what}. All rivals have one encoder (the U-Net of `phantom`, random start), one frame (128 px) and one evaluator. **Rows named by the truth are not "
+        f"mIoU; {what}. All rivals have one encoder (the U-Net of `phantom`, random start), one frame ({side} px) and one evaluator. **Rows named by the truth are not "
         "label-free**: which clusters are the structure was read off the true masks of the scored pictures (k = 2: Hungarian; k = 5: majority), the naming by "
         "which most pixels are right; the others name what they find. Seconds are wall time of learning and answering train, one thread on a shared core with other work "
         "beside it. [rivals.md](rivals.md); `python benchmarks/rivals.py`\n\n"
