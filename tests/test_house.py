@@ -83,7 +83,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit classify_compare classify_fit classify_predict compare decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
+    kept = "Cases Image TacitError __version__ audit classify_compare classify_fit classify_predict compare decide_pairs distance draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
