@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,10 +14,14 @@ from tacit.errors import SOME_FAILED
 
 
 def distance(
-    sets: Annotated[list[str], typer.Argument(metavar="SET...", help="Two or more folders, lists, globs or zips of pictures, slides or series; or the source.")],
+    sets: Annotated[
+        list[str], typer.Argument(metavar="SET...", help="Two or more folders, lists, globs or zips of pictures, slides or series; or the source.")
+    ],
     out: Out,
     to: Annotated[str | None, typer.Option(metavar="TARGET", help="Rank by nearness to this set.")] = None,
-    augmentations: Annotated[str | None, typer.Option(help="With --to: preparations of the source to rank, e.g. clahe,he,stain,window; A/B is A, then B.")] = None,
+    augmentations: Annotated[
+        str | None, typer.Option(help="With --to: preparations of the source to rank, e.g. clahe,he,stain,window; A/B is A, then B.")
+    ] = None,
     pretraining: Annotated[bool, typer.Option("--pretraining", help="With --to: SETs are runs of tacit pretrain, or what one could learn from.")] = False,
     split_by: Annotated[str | None, typer.Option(help="Part one set: gate, gate:NAME, prepare:STEP (as it is and after it), or a column.")] = None,
     labels: Annotated[list[str] | None, typer.Option(help="folders, kmeans, kmeans:K or a CSV case,class; once, or once a set.")] = None,

@@ -63,13 +63,14 @@ def entropic(c: Factors, epsilon: float, *, most_rounds: int = MOST_ROUNDS, tole
 
 def entropic_self(c: Factors, epsilon: float, *, most_rounds: int = MOST_ROUNDS, tolerance: float = TOLERANCE) -> float:
     """OT_ε of a set with itself: one potential, met halfway each round (Feydy et al. 2019, section 3). Raises SolverError."""
-    f, off = np.zeros(len(c.left), np.float32), np.inf
+    off = np.inf
+    f: Singles = np.zeros(len(c.left), np.float32)
     for _ in range(most_rounds):
         wanted = softmin(c, f, epsilon)
         off = _off(f, wanted, epsilon)
         if off <= tolerance:
             return float(f.mean(dtype=np.float64) + wanted.mean(dtype=np.float64))
-        f = (f + wanted) / 2
+        f = np.asarray((f + wanted) / 2, np.float32)
     raise _stopped(len(f), len(f), epsilon, most_rounds, off)
 
 

@@ -114,7 +114,7 @@ def labelled(name: str, x: NDArray, y: Sequence[object] | NDArray, keys: Sequenc
 
 def content_order(keys: Sequence[str], y: Labels) -> list[int]:
     """The order of samples by their hashes; equal ones by what else bears their label. Neither names nor places of files matter."""
-    of_label = {int(label): _digest(sorted(keys[i] for i in np.flatnonzero(y == label))) for label in np.unique(y)}
+    of_label = {int(label): _digest(sorted(keys[i] for i in np.flatnonzero(y == label).tolist())) for label in np.unique(y)}
     return sorted(range(len(keys)), key=lambda i: (keys[i], of_label[int(y[i])]))
 
 

@@ -60,7 +60,9 @@ def find_features(name: str, device: str, seed: int = 0) -> Maker:
     try:
         found = find_encoder(model=name, device=device) if is_place and not name.startswith("timm:") else find_encoder(name, device=device)
     except UsageError as error:
-        raise UsageError(f"--features {name!r}: {str(error).replace('--encoder', 'the encoder')}; pixels is known too, and the OUT of tacit pretrain") from error
+        raise UsageError(
+            f"--features {name!r}: {str(error).replace('--encoder', 'the encoder')}; pixels is known too, and the OUT of tacit pretrain"
+        ) from error
     why = WHY.get(name, "what this run learnt" if is_place else "asked for")
     return Maker(found.name, why, found.weights_hash, found.preprocessing, found.features)
 
@@ -68,7 +70,7 @@ def find_features(name: str, device: str, seed: int = 0) -> Maker:
 def small_pixels(images: Sequence[Image]) -> NDArray[np.float32]:
     """Each picture squeezed to 24 × 24 px, RGB 0–1, as a row."""
     shrunk = [cv2.resize(as_rgb(i.pixels), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for i in images]
-    return np.stack(shrunk).reshape(len(images), -1).astype(np.float32) / 255
+    return np.asarray(np.stack(shrunk).reshape(len(images), -1) / 255, np.float32)
 
 
 def see(looks: Sequence[Look], maker: Maker, run: Run, name: str, change: Change | None = None) -> Seen:

@@ -67,7 +67,9 @@ def _by_table(found: Found, table: Path, run: Run) -> tuple[Found, None, str]:
         told = row.get("label") if row else None
         looks.append(replace(look, label=None if told is None else str(told), facts=look.facts | (row or {})))
     if all(look.label is None for look in looks):
-        raise InputError(f"--labels {table} names none of the {len(looks)} looks of {found.name}, e.g. {Path(looks[0].case).name}; it names {next(iter(known))} …")
+        raise InputError(
+            f"--labels {table} names none of the {len(looks)} looks of {found.name}, e.g. {Path(looks[0].case).name}; it names {next(iter(known))} …"
+        )
     return _labelled(replace(found, looks=tuple(looks)), run, table.name), None, table.name
 
 
@@ -138,7 +140,9 @@ def clustered(x: NDArray[np.float64], keys: Sequence[str], how: Clusters, name: 
             tried[k] = (float(silhouette_score(ready[:JUDGED], y[:JUDGED])) if len(set(y[:JUDGED].tolist())) > 1 else -1.0, y)
     if not tried:
         asked = f"k = {how.k} leaves" if how.k is not None else f"no k from {CLUSTERS.start} leaves"
-        raise InputError(f"{name} has no labels and {len(x)} samples: {asked} enough samples in every cluster; give --labels, a smaller kmeans:K, or more pictures")
+        raise InputError(
+            f"{name} has no labels and {len(x)} samples: {asked} enough samples in every cluster; give --labels, a smaller kmeans:K, or more pictures"
+        )
     best = max(tried, key=lambda k: tried[k][0])
     labels = np.empty(len(x), np.int64)
     labels[order] = tried[best][1]

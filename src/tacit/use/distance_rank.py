@@ -37,7 +37,9 @@ class Asked:
         """What the answer says of the sets and of the features."""
         about = {"name": maker.name, "why": maker.why, "weights_hash": maker.weights_hash, "variance_kept": share}
         about |= {"components": sides[0].set.x.shape[1] if sides[0].set is not None else 0}
-        sets = [{"name": s.name, "samples": len(s.set), "of": s.total, "kind": s.found.kind, "labels": s.labels_from, "said": words(s)} for s in sides if s.set]
+        sets: list[dict[str, Any]] = [
+            {"name": s.name, "samples": len(s.set), "of": s.total, "kind": s.found.kind, "labels": s.labels_from, "said": words(s)} for s in sides if s.set
+        ]
         notes = [note for side in sides for note in side.notes]
         if any(s["samples"] < s["of"] for s in sets):
             notes.append(
@@ -54,7 +56,9 @@ def rank_candidates(source: str, names: Sequence[str], to: str, tried: Sequence[
     sides = [plain]
     for name in tried:
         prepared, rest = series_steps(name) if plain.found.kind in ("slices", "series") else (None, name)
-        side = asked.find(source, name, 0, maker, prepared) if prepared is not None else Side(replace(plain.found, name=name), plain.clusters, plain.labels_from)
+        side = (
+            asked.find(source, name, 0, maker, prepared) if prepared is not None else Side(replace(plain.found, name=name), plain.clusters, plain.labels_from)
+        )
         side.like = plain
         try:
             side.change = change_of(rest, target.found.looks) if rest else None

@@ -10,20 +10,19 @@ import shlex
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from tacit.errors import UsageError
 from tacit.read.folder import named_files
-from tacit.run import Run, command_line, open_run
+from tacit.run import command_line, open_run
 from tacit.use.device import prepare_device
 from tacit.use.distance import EPSILON, How
 from tacit.use.distance_change import candidates, change_of
 from tacit.use.distance_features import DEFAULT_FEATURES, Maker, find_features
-from tacit.use.distance_input import Found, check_one_kind, find_set
+from tacit.use.distance_input import check_one_kind, find_set
 from tacit.use.distance_labels import with_labels
 from tacit.use.distance_pairs import DistanceResult, answer, every, halves_of, measured
 from tacit.use.distance_rank import Asked, input_of, is_pretrained, rank_candidates, rank_runs, rank_sets
-from tacit.use.distance_sides import Plan, Side, ready, words
+from tacit.use.distance_sides import Plan, Side, ready
 from tacit.use.distance_split import check_split, split
 from tacit.use.index import cut_for
 from tacit.use.report_distance import write_report

@@ -49,7 +49,9 @@ def write_report(run: Run, result: DistanceResult, sides: Sequence[Side], pairs:
         a, b = sides[pair.a], sides[pair.b]
         assert a.set is not None and b.set is not None
         plot = coupling_plot((a.name, b.name), (a.set.classes, b.set.classes), pair.distance.by_class, pair.distance.labels)
-        panels.append(_panel(run, f"coupling {pair.a + 1}-{pair.b + 1}", plot, f"{a.name} and {b.name}: what the cheapest coupling joins, and how far labels are apart"))
+        panels.append(
+            _panel(run, f"coupling {pair.a + 1}-{pair.b + 1}", plot, f"{a.name} and {b.name}: what the cheapest coupling joins, and how far labels are apart")
+        )
         joined = pair.distance.pairs
         if joined:
             between = f"{a.name} (left) and {b.name}, joined by the coupling"
