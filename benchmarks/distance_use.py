@@ -105,9 +105,7 @@ def agreement(sources: dict[str, Domain], targets: dict[str, Domain], wanted: se
     plain = {p: otdd(sets["source", p[0]], sets["target", p[1]], How((1.0, 0.0))).value for p in pairs}
     means = {p: float(np.linalg.norm(x["source", p[0]].mean(0) - x["target", p[1]].mean(0))) for p in pairs}
     taught = {s: LogisticRegression(C=0.1, max_iter=2000).fit(x["source", s] / x["source", s].std(), sources[s][1]) for s in sources}
-    area = {
-        (s, t): float(roc_auc_score(targets[t][1], taught[s].decision_function(x["target", t] / x["source", s].std()))) for s, t in pairs
-    }
+    area = {(s, t): float(roc_auc_score(targets[t][1], taught[s].decision_function(x["target", t] / x["source", s].std()))) for s, t in pairs}
     found: dict[str, Any] = {"pairs": len(pairs), "area_lowest": min(area.values()), "area_highest": max(area.values())}
     for name, values in (("OTDD", far), ("features alone", plain), ("means", means)):
         found[name] = correlated(values, area, list(sources), list(targets))

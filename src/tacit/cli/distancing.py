@@ -66,10 +66,7 @@ def distance(
         print(f"{found['name']}: {found['said']}")
     print(f"features: {result.features['name']}, {result.features['components']} components ({result.features['why']})")
     print(_ranking(result) if result.ranking else _table(result))
-    best = result.ranking[0]["name"] if result.ranking else None
-    prepared = augmentations is not None and best not in (None, "as it is")
-    following = f"tacit prepare {sets[0]} -o PREPARED --steps {best}" if prepared else f"tacit audit {sets[0]} -o LOOKED"
-    close(out, result.failed, following)
+    close(out, result.failed, result.following or f"tacit audit {sets[0]} -o LOOKED")
 
 
 def _table(result: Any) -> str:

@@ -45,10 +45,11 @@ class DistanceResult:
     failed: int = 0
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    following: str | None = None  # the command that a ranking suggests
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the seven names of the page, and more beside them."""
-        return {name: value for name, value in vars(self).items() if name not in ("folder", "notes")} | {"notes": list(self.notes)}
+        return {name: value for name, value in vars(self).items() if name not in ("folder", "following", "notes")} | {"notes": list(self.notes)}
 
 
 def measured(sets: Sequence[Labelled], wanted: Sequence[tuple[int, int]], how: How, *, bootstraps: int, permutations: int, seed: int) -> list[Pair]:

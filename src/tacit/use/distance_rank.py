@@ -11,9 +11,10 @@ import numpy as np
 
 from tacit.config import read_toml
 from tacit.errors import InputError, ReadError, UsageError
+from tacit.prepare.steps import SEEN_FIRST
 from tacit.run import Run
 from tacit.use.distance import How, Labelled
-from tacit.use.distance_change import change_of, series_steps
+from tacit.use.distance_change import WINDOW, change_of, series_steps, words_of
 from tacit.use.distance_features import Maker
 from tacit.use.distance_input import check_one_kind
 from tacit.use.distance_pairs import DistanceResult, Pair, answer, halves_of, measured
@@ -41,7 +42,7 @@ class Asked:
             {"name": s.name, "samples": len(s.set), "of": s.total, "kind": s.found.kind, "labels": s.labels_from, "said": words(s)} for s in sides if s.set
         ]
         notes = [note for side in sides for note in side.notes]
-        if any(s["samples"] < s["of"] for s in sets):
+        if any(len(s.found.looks) < s.total for s in sides):
             notes.append(
                 "a draw of a set was looked at: a distance of draws is larger than that of the whole sets, the more the fewer are drawn; "
                 "lay it beside the split halves, which share that bias, and compare distances of equal draws"
@@ -63,22 +64,26 @@ def rank_candidates(source: str, names: Sequence[str], to: str, tried: Sequence[
         try:
             side.change = change_of(rest, target.found.looks) if rest else None
             if side.change is not None:
-                as_one = side.change(plain.found.looks[0].read()[0])
-                del as_one
+                side.change(plain.found.looks[0].read()[0])  # what can be done to none is said once
         except InputError as error:
             asked.run.fail(name, ReadError(name, f"it cannot be done to {names[0]}: {str(error).split(';')[0]}", "leave the candidate out"))
             continue
         sides.append(side)
     if len(sides) < 2:
         raise InputError(f"none of the candidates {', '.join(tried)} can be done to {names[0]}; the first: {asked.run.failures[0][1]}")
-    return _ranked([*sides, target], maker, asked, f"preparations of {names[0]}")
+    result, sides, pairs = _ranked([*sides, target], maker, asked)
+    words = words_of(result.ranking[0]["name"]) if result.ranking[0]["name"] != AS_IT_IS else [WINDOW]
+    if WINDOW in words:
+        return result, sides, pairs
+    stained = f" --target {to}" if set(words) & set(SEEN_FIRST) else ""
+    return replace(result, following=f"tacit prepare {source} -o PREPARED --steps {','.join(words)}{stained}"), sides, pairs
 
 
 def rank_sets(places: Sequence[str | Path], names: Sequence[str], to: str, maker: Maker, asked: Asked) -> Ranked:
     """Sets against the target, all by the same features."""
     sides = [asked.find(str(place), name, i, maker) for i, (place, name) in enumerate(zip([*places, to], names, strict=True))]
     check_one_kind([side.found for side in sides])
-    return _ranked(sides, maker, asked, "sets")
+    return _ranked(sides, maker, asked)
 
 
 def rank_runs(sources: Sequence[str], names: Sequence[str], to: str, makers: dict[str, Maker], asked: Asked) -> Ranked:
@@ -132,7 +137,7 @@ def input_of(place: str) -> str | Path:
     return said
 
 
-def _ranked(sides: list[Side], maker: Maker, asked: Asked, what: str) -> Ranked:
+def _ranked(sides: list[Side], maker: Maker, asked: Asked) -> Ranked:
     share = ready(sides, maker, asked.plan, asked.run)
     made = [side.set for side in sides if side.set is not None]
     pairs = measured(made, [(i, len(made) - 1) for i in range(len(made) - 1)], asked.how, **asked.draws)
