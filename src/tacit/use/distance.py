@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError, UsageError
 from tacit.parts.gaussian_wasserstein import gaussians, label_distances
-from tacit.parts.sinkhorn import CELLS, entropic, entropic_self, factors, mean_cost
-from tacit.parts.transport import exact
+from tacit.parts.sinkhorn import entropic, entropic_self, factors, mean_cost
+from tacit.parts.transport import BLOCK, exact
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -143,8 +143,8 @@ def otdd(a: Labelled, b: Labelled, how: How | None = None, *, lone: bool = False
     cost = costs(a, b, labels, how.weights)
     found = exact(cost, np.full(len(a), 1 / len(a)), np.full(len(b), 1 / len(b)))
     mass = np.zeros((len(a.classes), len(b.classes)))
-    rows, columns = np.nonzero(found.plan)
-    np.add.at(mass, (a.y[rows], b.y[columns]), found.plan[rows, columns])
+    rows, columns = found.rows, found.columns
+    np.add.at(mass, (a.y[rows], b.y[columns]), found.mass)
     apart = np.sqrt(np.maximum(cost[rows, columns], 0))
     order = np.argsort(apart, kind="stable")
     pairs = tuple((int(rows[i]), int(columns[i]), float(apart[i])) for i in order)
@@ -153,15 +153,18 @@ def otdd(a: Labelled, b: Labelled, how: How | None = None, *, lone: bool = False
 
 def costs(a: Labelled, b: Labelled, labels: Floats, weights: tuple[float, float]) -> Floats:
     """d_Z² of every sample of `a` to every sample of `b`, (n, m); labels (ka, kb): W₂² between them."""
-    cost = (-2 * a.x) @ b.x.T
-    cost += (a.x**2).sum(1)[:, None]
-    cost += (b.x**2).sum(1)[None]
-    np.maximum(cost, 0, out=cost)
-    cost *= weights[0]
-    step = max(CELLS // max(len(b), 1), 1)
-    for first in range(0, len(cost), step):
-        cost[first : first + step] += weights[1] * labels[a.y[first : first + step]][:, b.y]
-    return np.asarray(cost)
+    cost = np.empty((len(a), len(b)))
+    own, other, kinds = (a.x**2).sum(1), (b.x**2).sum(1), weights[1] * labels[:, b.y]
+    for first in range(0, len(cost), BLOCK):
+        rows = slice(first, first + BLOCK)
+        part = np.matmul(a.x[rows], b.x.T, out=cost[rows])
+        part *= -2
+        part += own[rows, None]
+        part += other
+        np.maximum(part, 0, out=part)
+        part *= weights[0]
+        part += kinds[a.y[rows]]
+    return cost
 
 
 def _by_sinkhorn(a: Labelled, b: Labelled, labels: Floats, own_a: Floats, own_b: Floats, how: How) -> Distance:
@@ -170,13 +173,21 @@ def _by_sinkhorn(a: Labelled, b: Labelled, labels: Floats, own_a: Floats, own_b:
     between = factors(x, a.y, x2, b.y, labels, how.weights)
     mean = mean_cost(between)
     epsilon = how.epsilon * mean
-    if a.x.shape == b.x.shape and (a.x == b.x).all() and (a.y == b.y).all():
+    if _same(a, b):
         squared = 0.0  # the divergence of a set from itself
     else:
         squared = entropic(between, epsilon)
         squared -= entropic_self(factors(x, a.y, x, a.y, own_a, how.weights), epsilon) / 2
         squared -= entropic_self(factors(x2, b.y, x2, b.y, own_b, how.weights), epsilon) / 2
     return Distance(squared, f"Sinkhorn divergence, ε {how.epsilon:g} of the mean cost", np.sqrt(labels), mean)
+
+
+def _same(a: Labelled, b: Labelled) -> bool:
+    """Whether two sets hold equal samples, and equal labels whatever they are called."""
+    if a.x.shape != b.x.shape or not (a.x == b.x).all():
+        return False
+    both = set(zip(a.y.tolist(), b.y.tolist(), strict=True))
+    return len(both) == len(set(a.y.tolist())) == len(set(b.y.tolist()))
 
 
 def _key(row: Floats) -> str:
