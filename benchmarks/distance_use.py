@@ -12,6 +12,7 @@ targets again; beside it the same for the features' transport alone (λy = 0), a
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,12 @@ from tacit.read.picture import read_picture
 from tacit.use.distance import How, labelled, otdd
 from tacit.use.distance_features import as_picture, find_features, reduced
 
-DATA = Path(__import__("os").environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data")
+DATA = Path(os.environ.get("TACIT_DATA") or ROOT.parent / "shared" / "data")
 PLACE = ROOT / "benchmarks" / "results" / "distance" / "use.json"
 STEPS = ("as it is", "he", "clahe", "gamma=0.5", "haematoxylin")
 CT_STEPS = (*STEPS[:4], "gamma=2.0")
-EACH = 60  # pictures of a class in a half
-LONGEST = 320  # px: larger pictures are shrunk, which quarters the time
+EACH = 40  # pictures of a class in a half
+LONGEST = 192  # px: larger pictures are shrunk, which makes it a matter of minutes
 DRAWS = 1000
 Domain = tuple[list[Image], list[int]]
 
@@ -135,9 +136,9 @@ def slides_figures() -> dict[str, Any]:
     found = {}
     for by in ("prepare:he", "gate"):
         with tempfile.TemporaryDirectory() as place:
-            r = tacit.distance(DATA / "ucsd-covid-ct", Path(place) / "o", split_by=by, samples=200, bootstraps=50, permutations=99)
+            r = tacit.distance(DATA / "ucsd-covid-ct", Path(place) / "o", split_by=by, samples=160, bootstraps=40, permutations=99)
             found[by] = {
-                "command": f"tacit distance ucsd-covid-ct -o OUT --split-by {by} --samples 200 --bootstraps 50 --permutations 99",
+                "command": f"tacit distance ucsd-covid-ct -o OUT --split-by {by} --samples 160 --bootstraps 40 --permutations 99",
                 "names": r.names, "otdd": r.matrix[0][1], "interval": r.interval[0][1], "p_value": r.p_value[0][1], "split_half": r.split_half,
                 "at_half": r.at_half[0][1], "label_distance": [d for d in r.label_distance if d["a"] != d["b"]],
             }  # fmt: skip

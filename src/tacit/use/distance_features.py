@@ -56,7 +56,7 @@ def find_features(name: str, device: str, seed: int = 0) -> Maker:
     """pixels, an encoder by name (docs/encoders.md), or the OUT of a run of `tacit pretrain`. Raises UsageError, MissingError."""
     if name == "pixels":
         return Maker("pixels", WHY["pixels"], None, {"shorter_side": SIDE * 8}, small_pixels)
-    is_place = Path(name).exists() or "/" in name
+    is_place = name not in WHY and (Path(name).exists() or "/" in name)
     try:
         found = find_encoder(model=name, device=device) if is_place and not name.startswith("timm:") else find_encoder(name, device=device)
     except UsageError as error:
