@@ -69,7 +69,7 @@ def published(a: Labelled, b: Labelled) -> Any:
 
 def memory() -> dict[str, Any]:
     rows = {}
-    for name, n, width, epsilon in (("50,000 samples a side, Sinkhorn, ε 0.05", 50_000, 16, 0.05),):
+    for name, n, width, epsilon in (("50,000 samples a side, Sinkhorn, ε 0.3 of the mean cost", 50_000, 16, 0.3),):
         done = subprocess.run([sys.executable, "-c", JOB.format(n=n, width=width, epsilon=epsilon)], capture_output=True, text=True, check=True, cwd=ROOT)
         value, cpu, peak = map(float, done.stdout.split())
         rows[name] = {"otdd": round(value, 4), "cpu_s": round(cpu, 1), "peak_mb": round(peak), "wanted_mb": 1024, "features": width}
@@ -79,7 +79,7 @@ def memory() -> dict[str, Any]:
 
 def main() -> None:
     one_thread()
-    rows: dict[str, Any] = json.loads(PLACE.read_text())["rows"] if PLACE.exists() else {}
+    rows: dict[str, Any] = {}
     if "--memory" in sys.argv:
         rows |= memory()
     else:
@@ -100,7 +100,8 @@ def main() -> None:
     PLACE.parent.mkdir(parents=True, exist_ok=True)
     from importlib import metadata
 
-    record = {"rows": rows} | stamp(0)
+    kept = json.loads(PLACE.read_text())["rows"] if PLACE.exists() else {}  # of the other part
+    record = {"rows": kept | rows} | stamp(0)
     record["versions"] |= {p: metadata.version(p) for p in ("POT", "geomloss")}
     PLACE.write_text(json.dumps(record, indent=1) + "\n")
 

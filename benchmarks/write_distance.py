@@ -42,18 +42,18 @@ def use(found: dict[str, Any]) -> str:
         cells = [f"{r[way]['spearman']:+.2f} [{r[way]['interval'][0]:+.2f}, {r[way]['interval'][1]:+.2f}]" for way in ("OTDD", "features alone", "means")]
         best = list(r["best_by_distance"].values())
         picked, mean, top = (sum(b[k] for b in best) / len(best) for k in ("area", "mean_area", "best_area"))
-        lines.append(f"| {name} | {r['pairs']} | {r['area_lowest']:.2f}–{r['area_highest']:.2f} | {' | '.join(cells)} | {picked:.3f} / {mean:.3f} / {top:.3f} |")
+        lines.append(
+            f"| {name} | {r['pairs']} | {r['area_lowest']:.2f}–{r['area_highest']:.2f} | {' | '.join(cells)} | {picked:.3f} / {mean:.3f} / {top:.3f} |"
+        )
     text = (
         "\n## Distances between data sets: do they foretell transfer?\n\nSpearman between −distance and the area under the ROC curve that a logistic regression taught on the source reaches on the target; 95% by drawing sources and "
         f"targets again. Last column: mean area of the nearest source / of any source / of the best source. `{found['command']}`\n\n| data, features | pairs | areas | OTDD | features alone (λy = 0) | means | nearest / any / best |\n|---|---|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"
     )
-    for by, r in found.get("slides", {}).items():
+    for r in found.get("slides", {}).values():
         (low, high), halves = r["interval"], " and ".join(f"{h:.2f}" for h in r["split_half"])
-        text += (
-            f"\n`{r['command']}`: {r['names'][0]} against {r['names'][1]} {r['otdd']:.2f} [{low:.2f}, {high:.2f}], halves {halves}, both at half {r['at_half']:.2f}, p {r['p_value']:.2f}; "
-        )
+        text += f"\n`{r['command']}`: {r['names'][0]} against {r['names'][1]} {r['otdd']:.2f} [{low:.2f}, {high:.2f}], halves {halves}, both at half {r['at_half']:.2f}, p {r['p_value']:.2f}; "
         d = r["label_distance"][0]
         text += "labels: " + ", ".join(f"{la} – {lb} {v:.2f}" for la, row in zip(d["labels_a"], d["matrix"]) for lb, v in zip(d["labels_b"], row)) + ".\n"
     return text

@@ -164,7 +164,11 @@ def test_sets_of_different_feature_length_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"solver": "simplex"}, "known are auto, exact, sinkhorn"), ({"weights": (-1.0, 1.0)}, "expected two numbers from 0"), ({"epsilon": 0.0}, "a share of the mean")],
+    [
+        ({"solver": "simplex"}, "known are auto, exact, sinkhorn"),
+        ({"weights": (-1.0, 1.0)}, "expected two numbers from 0"),
+        ({"epsilon": 0.0}, "a share of the mean"),
+    ],
 )
 def test_what_is_no_way_is_named(options: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -50,7 +50,18 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_prints_and_keeps_what_it_promises(sets: Path, tmp_path: Path) -> None:
-    typed = ["distance", *(str(sets / n) for n in ("a", "b", "far")), "-o", str(tmp_path / "o"), "--features", "pixels", "--bootstraps", "20", "--permutations", "19"]
+    typed = [
+        "distance",
+        *(str(sets / n) for n in ("a", "b", "far")),
+        "-o",
+        str(tmp_path / "o"),
+        "--features",
+        "pixels",
+        "--bootstraps",
+        "20",
+        "--permutations",
+        "19",
+    ]
     done = CliRunner().invoke(app, [*typed, "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
