@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from typer.testing import CliRunner
 import tacit
 from scans import body
 from tacit.cli import app
+from tacit.config import build, to_toml
 from tacit.errors import InputError, TacitError, UsageError
 from tacit.image import Image
+from tacit.learn.simsiam import Simsiam
 from tacit.read.nifti import write_nifti
+from tacit.use.model import save_model
 from tacit.use.report_distance import DISTANCES
+from test_lung import chest
 
 BRIEF: dict[str, Any] = {"features": "pixels", "bootstraps": 20, "permutations": 19}
 KEYS = ["names", "matrix", "interval", "split_half", "p_value", "solver", "label_distance"]
@@ -124,9 +129,10 @@ def test_candidates_are_ranked_by_how_near_they_bring_the_source(sets: Path, tmp
 def test_sets_and_runs_are_ranked_for_a_target(sets: Path, tmp_path: Path) -> None:
     by_set = tacit.distance([sets / "far", sets / "b"], tmp_path / "o1", to=sets / "a", pretraining=True, **BRIEF)
     assert [row["name"] for row in by_set.ranking] == ["b", "far"]
-    brief = ["size=32", "projection=8", "bottleneck=8", "train.epochs=1", "train.steps=1", "train.batch=4"]
-    for name in ("b", "far"):
-        tacit.pretrain(sets / name, tmp_path / f"run {name}", method="simsiam", backbone="resnet10t", set=brief)
+    for name in ("b", "far"):  # what tacit pretrain leaves
+        network = Simsiam(build(Simsiam.Config, {"backbone": {"name": "resnet10t"}, "size": 32, "projection": 8, "bottleneck": 8}))
+        save_model(tmp_path / f"run {name}" / "model", "simsiam", network, {"images": 12}, "nothing learnt")
+        (tmp_path / f"run {name}" / "config.toml").write_text(to_toml({"pretrain": {"input": str(sets / name)}}))
     runs = [str(tmp_path / "run far"), str(tmp_path / "run b")]
     by_run = tacit.distance(runs, tmp_path / "o2", to=sets / "a", pretraining=True, bootstraps=20, permutations=19)
     assert {row["name"] for row in by_run.ranking} == {"run b", "run far"} and by_run.features["name"] == "each run's own"
@@ -140,9 +146,9 @@ def test_sets_and_runs_are_ranked_for_a_target(sets: Path, tmp_path: Path) -> No
 def test_one_set_is_parted(by: str, names: list[str] | None, sets: Path, tmp_path: Path) -> None:
     rows = [f"{p},{p.parent.name},{'pq'[i % 2]}" for i, p in enumerate(sorted((sets / "a").rglob("*.png")))]
     (tmp_path / "list.csv").write_text("path,label,site\n" + "\n".join(rows) + "\n")
-    if by.startswith("gate"):  # contrast must differ inside each label
-        rows = [f"{p},{'xy'[i % 2]},p" for i, p in enumerate(sorted((sets / "a").rglob("*.png")))]
-        (tmp_path / "list.csv").write_text("path,label,site\n" + "\n".join(rows) + "\n")
+    if by.startswith("gate"):  # half of either label is burnt out
+        pictures = [p for k in (0, 1) for p in sorted(save(tmp_path / str(k), 6, labels=("one",), seed=k, bright=185.0 * k).rglob("*.png"))]
+        (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(f"{p},{'xy'[i % 2]}" for i, p in enumerate(pictures)) + "\n")
     r = tacit.distance(tmp_path / "list.csv", tmp_path / "o", split_by=by, **BRIEF)
     assert len(r.names) == 2 and (names is None or r.names == names)
     found = next(d for d in r.label_distance if d["a"] != d["b"])
@@ -153,10 +159,12 @@ def test_one_set_is_parted(by: str, names: list[str] | None, sets: Path, tmp_pat
 def test_series_are_compared_by_slice_or_as_a_whole(tmp_path: Path) -> None:
     for name, shift in (("a", 0), ("b", 300)):
         for i in range(4):
-            hu = body(6, 40, seed=i) + np.int16(shift)
+            image = chest()[0]
+            grain = np.random.default_rng([i, shift]).normal(0, 20 + 60 * (i % 2), image.pixels.shape)
+            hu = np.clip(image.pixels + shift * (image.pixels > -500) + grain * (image.pixels > -500), -1024, 2000).astype(np.int16)
             folder = tmp_path / name / ("ill" if i % 2 else "well")
             folder.mkdir(parents=True, exist_ok=True)
-            write_nifti(folder / f"{name}{i}.nii.gz", Image(hu, "dhw", (2.0, 2.0, 2.0), affine=np.diag([2.0, 2, 2, 1])))
+            write_nifti(folder / f"{name}{i}.nii.gz", replace(image, pixels=hu))
     both = [tmp_path / "a", tmp_path / "b"]
     by_slice = tacit.distance(both, tmp_path / "o1", **BRIEF)
     whole = tacit.distance(both, tmp_path / "o2", series_by="embedding", **BRIEF)
