@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Change = Callable[[Image], Image]
 DEFAULT_FEATURES = "texture"
 WHY = {
-    "texture": "the default: it needs no learning, sees grain and colour on tissue as on CT, and ranked sets best in the check of use (docs/distance.md)",
+    "texture": "the default: it needs no learning, sees grain and colour on tissue as on CT, and foretold transfer on both in the check of use (docs/distance.md)",
     "pixels": "small pixels: where things lie counts, framing and size too",
 }
 SIDE = 24  # px of a picture as small pixels
