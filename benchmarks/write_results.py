@@ -15,6 +15,7 @@ import numpy as np
 from write_chest import chest
 from write_classify import classes
 from write_ct import drawn_cts
+from write_distance import distances
 from write_few_labels import few_labels
 from write_index import index
 from write_landmarks import landmarks
@@ -129,6 +130,7 @@ def written() -> str:
         + queries(RESULTS)
         + extra("pairs.json", pairs)
         + index(RESULTS)
+        + distances(RESULTS)
         + order(RESULTS)
         + speed(RESULTS)
     )

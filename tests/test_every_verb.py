@@ -49,6 +49,12 @@ def asked(source: str, out: Path, **options: Any) -> None:
     tacit.query(options.pop("index", "index"), source, out=out, **options)
 
 
+def apart(source: str, out: Path, **options: Any) -> None:
+    """A distance whose second argument is OUT, from what lies apart where there is no target."""
+    more = options.pop("sets", [])
+    tacit.distance([source, *more, *([] if "to" in options else [f"{SIDE}/images"])], out, **({"features": "pixels"} | options))
+
+
 def mapped(source: str, out: Path, **options: Any) -> None:
     """A map whose second argument is OUT."""
     tacit.map_index(source, out=out, **options)
@@ -116,6 +122,13 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (asked, SIDE, {"patients": "made/tables/patients.csv"}),
     (asked, SIDE, {"weights": "made/tables/encoder.safetensors"}),
     (mapped, "made/tables/index", {}),
+    (apart, IN, {}),
+    (apart, "list.csv", {}),
+    (apart, "linked", {}),
+    (apart, SIDE, {"to": IN}),
+    (apart, SIDE, {"labels": ["made/tables/labels.csv"]}),
+    (apart, SIDE, {"features": "made/tables/pretrained"}),
+    (apart, SIDE, {"pretraining": True, "to": f"{SIDE}/images", "sets": ["made/tables/pretrained"]}),
     (tacit.decide_pairs, "made/tables/pairs.csv", {"encoder": "texture"}),
     (tacit.decide_pairs, "pairs.csv", {"encoder": "texture"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "calibrate": "made/tables/labelled.csv"}),
@@ -272,6 +285,12 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
     f"lungs 'bad files' -o o --gaps tolerate --track tensorboard --learn --masks made/masks {LEARNING} --set unet.size=20",
     "lungs 'bad files' -o o --model made/tables/lungs",
+    "distance 'bad files' apart/images 'two of them' -o o --features made/tables/pretrained --labels kmeans:3 --labels folders --labels made/tables/labels.csv --solver sinkhorn "
+    "--epsilon 0.1 --lambda-x 2 --lambda-y 0.5 --samples 50 --components 8 --bootstraps 30 --permutations 29 --series-by embedding --unit series --gaps tolerate --mpp 0.5 --tile-um 128 "
+    "--seed 3 --device auto --threads 2",
+    "distance 'bad files' -o o --to apart/images --augmentations 'he,window=-500:1500/clahe' --features pixels",
+    "distance 'bad files' apart/images -o o --to apart/images --pretraining",
+    "distance 'bad files' -o o --split-by gate:entropy",
     "prepare 'bad files' -o o --steps 'window=-500:1500, he,reinhard' --target apart/images --mpp 0.5 --gaps interpolate --threads 2",
     "query index -o o -k 3 --exclude image --exclude slide --where 'row_id >= 0' --metric euclidean --search exact --mpp 0.5 --patients made/tables/patients.csv "
     "--weights made/tables/encoder.safetensors --device auto --threads 2 'bad files'",

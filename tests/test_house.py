@@ -84,7 +84,7 @@ def test_every_room_has_a_level() -> None:
 
 
 def test_the_public_names_are_these_and_exist() -> None:
-    kept = "Cases Image TacitError __version__ audit classify_compare classify_fit classify_predict compare compare_jobs compare_methods decide_pairs draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
+    kept = "Cases Image TacitError __version__ audit classify_compare classify_fit classify_predict compare compare_jobs compare_methods decide_pairs distance draw evaluate find_cases find_lungs index_images locate lungs map_index open_slide prepare_images pretrain query read_picture read_volume segment suggest_template"
     assert tacit.__all__ == kept.split()
     for name in tacit.__all__:
         assert getattr(tacit, name) is not None
@@ -146,7 +146,9 @@ def functions(verb: Callable) -> list[Callable]:
 def test_classify_has_the_names_and_defaults_of_its_functions(part: str) -> None:
     typed = inspect.signature(getattr(classifying, part)).parameters
     known = inspect.signature(getattr(tacit, f"classify_{part}")).parameters
-    assert {n: p.default for n, p in typed.items() if n not in ("as_json", "no_twins")} == {n: p.default for n, p in known.items() if n != "twins"}
+    assert {n: p.default for n, p in typed.items() if n not in ("as_json", "no_twins", "no_pages")} == {
+        n: p.default for n, p in known.items() if n not in ("twins", "pages")
+    }
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if functions(v)], ids=lambda v: v.__name__)

@@ -9,6 +9,7 @@
     tacit.audit("messy folder", out="looked")               # what is in it, what is wrong with it, a clean manifest
     tacit.index_images("folder", "index")                   # what `tacit query` asks
     tacit.query("index", ["a.png"]).answers                 # the ten most alike
+    tacit.distance(["a", "b"], "apart").matrix              # how far apart two data sets are
     tacit.locate("folder", "found", template="a.png", points="points.csv")  # the same points on every picture
     tacit.classify_fit("ct", "taught", labels="labels.csv") # classes of series or pictures, from few labels
     tacit.lungs("ct", out="lungs")                          # masks and litres
@@ -35,6 +36,7 @@ _WHERE = {
     "compare_jobs": "tacit.use.compare_jobs",
     "compare_methods": "tacit.use.compare_methods",
     "decide_pairs": "tacit.use.pairs",
+    "distance": "tacit.use.distance_run",
     "draw": "tacit.phantom.tissue",
     "evaluate": "tacit.use.evaluate",
     "find_cases": "tacit.read.folder",

@@ -9,6 +9,7 @@
     ├── MissingError      5   an optional package or a weight file is not there
     ├── StorageError      1   the disk is full or refuses to be written
     ├── TrainingError     1   learning stopped: the loss was not finite
+    ├── SolverError       1   a solver stopped before its answer was one
     └── Interrupted       130 Ctrl-C, where the verb itself says how to go on
 
 Messages are one line: what came, what was expected, where, and what to do. 3 is no exception but a result: some items failed.
@@ -58,6 +59,10 @@ class StorageError(TacitError):
 
 
 class TrainingError(TacitError):
+    pass
+
+
+class SolverError(TacitError):
     pass
 
 

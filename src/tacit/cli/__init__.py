@@ -12,6 +12,7 @@ import typer
 from tacit.cli.classifying import classify
 from tacit.cli.comparing import compare
 from tacit.cli.deciding import pairs
+from tacit.cli.distancing import distance
 from tacit.cli.learning import lungs, pretrain, segment
 from tacit.cli.locating import locate
 from tacit.cli.ordering import audit, prepare
@@ -20,7 +21,7 @@ from tacit.cli.scoring import evaluate
 from tacit.cli.small import doctor, info, phantom
 from tacit.errors import INTERRUPTED, TacitError, UsageError
 
-VERBS = (segment, locate, index, query, pairs, map, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
+VERBS = (segment, locate, index, query, pairs, map, distance, evaluate, compare, pretrain, audit, lungs, prepare, phantom, info, doctor)  # as --help shows them
 
 app = typer.Typer(
     add_completion=False,

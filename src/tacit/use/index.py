@@ -86,9 +86,14 @@ def index_images(
 
 def cut_of(about: About) -> Cut:
     """How an index's encoder wants slides cut: at its own spacing, else so that a tile has its side of pixels."""
-    um = about.preprocessing.get("um_per_px")
-    px = round(about.tile_um / um) if um else int(about.preprocessing.get("shorter_side", TILE_UM))
-    return Cut(um or about.tile_um / px, max(px, 16), um)
+    return cut_for(about.preprocessing, about.tile_um)
+
+
+def cut_for(preprocessing: dict[str, Any], tile_um: float) -> Cut:
+    """The same of what an encoder says of its preprocessing, and the side of a tile."""
+    um = preprocessing.get("um_per_px")
+    px = round(tile_um / um) if um else int(preprocessing.get("shorter_side", TILE_UM))
+    return Cut(um or tile_um / px, max(px, 16), um)
 
 
 def _check(mpp: float | None, tile_um: float | None, normalise: str | None, precision: str | None, commit_rows: int) -> None:
