@@ -78,6 +78,9 @@ def test_fresh_parameters_are_never_drawn_to_teach() -> None:
     for name in CONTINUOUS:
         teach, fresh = (np.array([p[name] for p in drawn[s]]) for s in ("teach", "fresh"))
         low, high = getattr(CtConfig(), name)
+        if low == high:  # one number, drawn by neither
+            assert (teach == low).all() and (fresh == low).all()
+            continue
         assert ((fresh < teach.min()) | (fresh > teach.max())).all(), name
         assert (fresh < teach.min()).any() and (fresh > teach.max()).any() and fresh.min() >= low and fresh.max() <= high
         assert teach.max() - teach.min() > 0.5 * (high - low)
@@ -90,6 +93,32 @@ def test_covid_lies_in_both_lungs_and_cap_in_one_lobe() -> None:
         assert len(np.unique(cap.lungs[cap.lesions > 0])) == 1 and set(np.unique(cap.lesions)) == {0, CONSOLIDATION}
         assert not normal.lesions.any() and normal.lesion_share == 0
         assert 0.5 < covid.lesion_share / covid.parameters["covid_share"] < 2 and 0.5 < cap.lesion_share / cap.parameters["cap_share"] < 2
+
+
+def test_a_heart_with_fat_keeps_the_lungs_from_the_front() -> None:
+    plain = ct.draw_scan(np.random.default_rng(4), label="normal", spacing_mm=(8.0, 4.0, 4.0))
+    fat = build(CtConfig, {"heart_fat": [30.0, 30.0]})
+    padded = ct.draw_scan(np.random.default_rng(4), label="normal", config=fat, spacing_mm=(8.0, 4.0, 4.0))
+    left = build(CtConfig, {"heart_left": [0.2, 0.2]})
+    reaching = ct.draw_scan(np.random.default_rng(4), label="normal", config=left, spacing_mm=(8.0, 4.0, 4.0))
+    lost = (plain.lungs > 0) & (padded.lungs == 0)
+    assert not ((padded.lungs > 0) & (plain.lungs == 0)).any() and lost.any()
+    slices, rows, _ = np.nonzero(lost)
+    whole = np.nonzero(plain.lungs)
+    assert rows.mean() < np.quantile(whole[1], 0.25) and slices.mean() < np.median(whole[0])  # in front, and low
+    assert (plain.lungs[lost] == 2).mean() > 0.55  # more on the left
+    kept = (padded.lungs > 0) & ~lost
+    assert np.median(padded.hu[lost]) == pytest.approx(-100, abs=60) and np.median(np.abs(padded.hu[kept].astype(int) - plain.hu[kept])) < 30
+    gone = (plain.lungs > 0) & (reaching.lungs == 0)
+    assert gone.any() and (plain.lungs[gone] == 2).mean() > 0.9
+
+
+def test_dense_glass_is_denser_and_drawn_on_request_alone() -> None:
+    wish = build(CtConfig, {"dense_glass": 1.0, "dense_glass_hu": [-420.0, -400.0]})
+    some = ct.draw_patient(np.random.default_rng(2), label="COVID", config=wish)
+    plain = ct.draw_patient(np.random.default_rng(2), label="COVID")
+    assert {f.hu for f in some.lesions.foci} == {some.body.p["dense_glass_hu"], some.body.p["ground_glass_hu"]} and -420 < some.body.p["dense_glass_hu"] < -400
+    assert {f.hu for f in plain.lesions.foci} == {plain.body.p["ground_glass_hu"]}
 
 
 def test_lesions_are_as_dense_as_they_are_called() -> None:

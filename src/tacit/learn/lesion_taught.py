@@ -36,7 +36,7 @@ class LesionNetworkConfig(UNetConfig):
 
 
 class LesionTaughtConfig(Config):
-    ct: CtConfig = CtConfig()
+    ct: CtConfig = CtConfig(heart_turn=(0.1, 0.8), heart_left=(-0.06, 0.2), heart_fat=(-20.0, 40.0), dense_glass=0.35, dense_glass_hu=(-520.0, -300.0))
     patients: Count = 92  # drawn, of the teaching split
     side: Count = 112  # px a side of a slice as the network sees it
     views: LesionViewConfig = LesionViewConfig()

@@ -29,7 +29,6 @@ class Body:
     kyphosis: float  # how far the spine's middle lies behind its ends, mm
     dome: tuple[float, float]  # z of the diaphragm's top, right and left, mm
     fall: tuple[float, float]  # how deep the costophrenic angles lie below, mm
-    heart_turn: float  # of the heart's long axis from the left to the back, radians
     askew: float  # x of the mediastinum's middle, mm
     crescents: tuple[float, float]  # collapsed lung at the back, right and left against the drawn thickness
     breast: float  # radius, mm; 0 without
@@ -58,9 +57,8 @@ def body(rng: np.random.Generator, p: dict[str, float]) -> Body:
         ribs_shift=u(-0.4, 0.4),
         disc_shift=u(0, 1),
         kyphosis=u(4, 14),
-        dome=(0.0, u(-18, 12)),
+        dome=(0.0, u(-16, 4)),
         fall=(u(38, 58), u(38, 58)),
-        heart_turn=u(0.15, 0.75),
         askew=u(-4, 4),
         crescents=(u(0.6, 1.2), u(0.6, 1.2)),
         breast=p["breasts"] * u(34, 52),
@@ -240,13 +238,13 @@ def heart_shape(s: Section) -> Plane:
     w, d = b.p["cage_width"], b.p["cage_depth"]
     more = b.p["heart_left"] * w
     low = 24 - (24 - s.z) * 0.5 if s.z < 24 else s.z  # it widens the shadow down to the diaphragm, on which it rests
-    main = ellipsoid(s.x, s.y, low, (b.askew + 0.15 * w + more / 2, -0.3 * d, 24), (0.47 * w * k + more / 2, 0.5 * d * k, 44 * k), b.heart_turn)
+    main = ellipsoid(s.x, s.y, low, (b.askew + 0.15 * w + more / 2, -0.3 * d, 24), (0.47 * w * k + more / 2, 0.5 * d * k, 44 * k), b.p["heart_turn"])
     atria = ellipsoid(s.x, s.y, s.z, (b.askew - 6, 0.02 * d, 46), (0.36 * w * k, 0.34 * d * k, 34 * k))
     return np.asarray(np.maximum(main, atria), np.float32)
 
 
 def fat_shape(s: Section) -> Plane:
-    """mm inside the fat that lies before the heart and fills the angles between it and the diaphragm, more on the left."""
+    """mm inside the fat that lies before the heart and fills the angles between it and the diaphragm, more on the left; heart_fat > 0."""
     b, fat = s.b, s.b.p["heart_fat"]
     w, d = b.p["cage_width"], b.p["cage_depth"]
     low = float(step(s.z, 0.55 * b.height, 0.12 * b.height))

@@ -29,7 +29,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-HuRange = Annotated[tuple[float, float], AfterValidator(_ordered)]  # Hounsfield units may be negative
+HuRange = Annotated[tuple[float, float], AfterValidator(_ordered)]  # may be negative
 
 
 class CtConfig(Config):
@@ -48,8 +48,9 @@ class CtConfig(Config):
     fat: Range = (4.0, 26.0)  # fat under the skin, mm
     muscle: Range = (6.0, 16.0)  # muscle over the ribs at the side, mm
     heart: Range = (0.85, 1.2)  # size against the usual
-    heart_left: Range = (0.0, 0.2)  # how far the heart's apex reaches beyond the usual to the left, share of the cage's half-width
-    heart_fat: Range = (0.0, 36.0)  # fat before and beside the heart, low, which keeps the lungs from the front, mm
+    heart_turn: HuRange = (0.45, 0.45)  # of its long axis from the left to the back, radians
+    heart_left: HuRange = (0.0, 0.0)  # how far its apex reaches beyond the usual to the left, share of the cage's half-width
+    heart_fat: HuRange = (0.0, 0.0)  # fat before and beside the heart, low, which keeps the lungs from the front, mm; below 0 is none
     breasts: Share = 0.4  # share of phantoms with breasts
     contrast: Share = 0.5  # share of phantoms with contrast medium in heart and vessels
     enhancement_hu: Range = (110.0, 330.0)  # what the medium adds to blood, HU
@@ -66,7 +67,9 @@ class CtConfig(Config):
     # lesions
     covid_share: Range = (0.012, 0.045)  # share of the lungs that the foci of COVID are meant to fill
     cap_share: Range = (0.004, 0.012)  # share of the lungs that the consolidation of CAP is meant to fill
-    ground_glass_hu: HuRange = (-740.0, -340.0)  # ground glass, HU
+    ground_glass_hu: HuRange = (-720.0, -530.0)  # ground glass, HU
+    dense_glass: Share = 0.0  # share of COVID phantoms in which most foci are denser
+    dense_glass_hu: HuRange = (-410.0, -410.0)  # these, HU
     consolidation_hu: HuRange = (-90.0, 45.0)  # consolidation, HU
     septa_hu: Range = (110.0, 260.0)  # septal lines of crazy paving above their ground glass, HU
     septa_mm: Range = (7.0, 12.0)  # distance of those lines, mm
@@ -89,12 +92,14 @@ CONTINUOUS = tuple(
 def drawn_parameters(rng: np.random.Generator, c: CtConfig, split: Split = "teach") -> dict[str, float]:
     """A value for every range of the settings, by name, and for every share whether it happens (0 or 1)."""
     p = {name: within(rng, getattr(c, name), split, c.apart) for name in CONTINUOUS}
-    return p | {name: float(rng.random() < getattr(c, name)) for name in ("breasts", "contrast", "padded")}
+    return p | {name: float(rng.random() < getattr(c, name)) for name in ("breasts", "contrast", "padded", "dense_glass")}
 
 
 def within(rng: np.random.Generator, limits: tuple[float, float], split: Split, apart: float) -> float:
-    """A number of a range: from its middle to teach, from its ends when fresh."""
+    """A number of a range: from its middle to teach, from its ends when fresh. A range of one number draws nothing."""
     low, high = limits
+    if low == high:
+        return low
     width = high - low
     if split == "teach":
         return float(rng.uniform(low + apart * width, high - apart * width))

@@ -21,6 +21,7 @@ KINDS = ("none", "ground-glass", "consolidation", "crazy-paving")  # a mask's va
 GROUND_GLASS, CONSOLIDATION, CRAZY_PAVING = 1, 2, 3
 LEAST_HU = 130.0  # a lesion is at least so much denser than the lung round it
 MOST_HU = -250.0  # but not denser than this, unless it is a consolidation
+MOSTLY = 0.6  # of the foci of a patient with dense ones
 SOFT_MM = 5.0  # width of the edge of ground glass
 BRONCHI, BRONCHUS_MM = 16, 0.75  # ends of the open airways in a consolidation, and their radius there
 EDGE = 0.1  # a focus ends where its soft edge has fallen to this
@@ -84,7 +85,8 @@ def _covid(rng: np.random.Generator, b: Body, places: NDArray[np.float32], wante
         flat, tall = float(rng.uniform(0.5, 0.85)), float(rng.uniform(0.8, 1.3))
         radius = float(np.cbrt(sizes[i] / (4.19 * flat * tall * 0.72)))  # some of it lies beyond the pleura
         kind = CRAZY_PAVING if paved and rng.random() < 0.5 else GROUND_GLASS
-        found.append(Focus(kind, (x, y, z), (radius, flat * radius, tall * radius), float(np.arctan2(y, x) + np.pi / 2), b.p["ground_glass_hu"], -1, left))
+        hu = b.p["dense_glass_hu" if b.p["dense_glass"] and rng.random() < MOSTLY else "ground_glass_hu"]
+        found.append(Focus(kind, (x, y, z), (radius, flat * radius, tall * radius), float(np.arctan2(y, x) + np.pi / 2), hu, -1, left))
     return tuple(found)
 
 

@@ -40,7 +40,12 @@ def _mediastinum(s: Section) -> Plane:
     aorta = ellipse(s.x, s.y, (b.askew + 22, front_of_spine + 3), (15, 15)) - 40 * float(step(z, CARINA * b.height + 8, CARINA * b.height + 34))
     hila = [ellipsoid(s.x, s.y, z, (b.askew + side * 33, 2, HILUM * b.height + 6 * side), (19, 16, 24)) for side in (-1, 1)]
     between = np.maximum(np.maximum(septum, vessels + wavy), np.maximum(top + wavy, behind))
-    return np.asarray(np.maximum(np.maximum(between, aorta), np.maximum(-smaller(-heart_shape(s), -fat_shape(s), 8.0), np.maximum(*hila))), np.float32)
+    return np.asarray(np.maximum(np.maximum(between, aorta), np.maximum(_heart_in_fat(s), np.maximum(*hila))), np.float32)
+
+
+def _heart_in_fat(s: Section) -> Plane:
+    heart = heart_shape(s)
+    return heart if s.b.p["heart_fat"] <= 0 else np.asarray(-smaller(-heart, -fat_shape(s), 12.0), np.float32)
 
 
 def fissures(s: Section, bend: Plane) -> tuple[Plane, Plane]:
