@@ -135,8 +135,11 @@ class Join:
             rows = min(until - self._done, size - start)
             ring = slice(start, start + rows)
             weight = self._weight[ring]
-            band = np.asarray(self._sum[ring] / np.where(weight > 0, weight, 1)[..., None], np.float32)
-            self._sum[ring], self._weight[ring] = 0, 0
+            if weight.any():
+                band = np.asarray(self._sum[ring] / np.where(weight > 0, weight, 1)[..., None], np.float32)
+                self._sum[ring], self._weight[ring] = 0, 0
+            else:  # no tile
+                band = np.zeros(self._sum[ring].shape, np.float32)
             self.write(self._done, band.reshape(rows, band.shape[1], *self._ends))
             self._done += rows
 
