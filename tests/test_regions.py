@@ -58,12 +58,16 @@ def in_blocks(p: np.ndarray, r: Rules, side: int, folder: Path) -> np.ndarray:
     with Blocks(folder / "p", p.shape[:2], side, np.uint8, channels=2) as blocks:
         for i in range(blocks.down):
             for j in range(blocks.across):
-                t, l, b, e = blocks.box(i, j)
-                blocks.write(i, j, p[t:b, l:e])
+                top, left, bottom, right = blocks.box(i, j)
+                blocks.write(i, j, p[top:bottom, left:right])
         found = find_regions(blocks, r)
         with found.blocks as regions:
             out = found.lut[regions.window(0, 0, *regions.shape)]
-            last = {n: max(i * regions.across + j for i in range(regions.down) for j in range(regions.across) if n in found.lut[regions.read(i, j)]) for n in np.unique(out) if n}
+            last = {
+                n: max(i * regions.across + j for i in range(regions.down) for j in range(regions.across) if n in found.lut[regions.read(i, j)])
+                for n in np.unique(out)
+                if n
+            }
     assert list(folder.iterdir()) == []
     assert sorted(last) == list(range(1, found.count + 1)) and all(found.last_block[n] == last[n] for n in last)
     return out
@@ -88,7 +92,18 @@ def blobs(seed: int, shape: tuple[int, int], coarse: int) -> np.ndarray:
     coarse=st.integers(3, 9), reach=st.integers(1, 7), hole=st.integers(1, 60), gland=st.integers(0, 40), core=st.integers(1, 12), cut=st.floats(0.35, 0.7),
 )  # fmt: skip
 def test_blocks_give_the_labels_of_the_whole_plane(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, h: int, w: int, side: int, zoom: int, coarse: int, reach: int, hole: int, gland: int, core: int, cut: float
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    h: int,
+    w: int,
+    side: int,
+    zoom: int,
+    coarse: int,
+    reach: int,
+    hole: int,
+    gland: int,
+    core: int,
+    cut: float,
 ) -> None:
     p, rules = blobs(seed, (h, w), coarse), Rules(cut, 0.5, core, gland, hole, reach, zoom)
     assert same_but_for_names(in_blocks(p, rules, side, tmp_path_factory.mktemp("blocks")), plainly(p, rules))

@@ -13,7 +13,7 @@ class Column:
 
     def __init__(self, dtype: type, fill: int, length: int = 0) -> None:
         self.fill, self.length = fill, length
-        self._held = np.full(max(length, 1024), fill, dtype)
+        self._held: NDArray = np.full(max(length, 1024), fill, dtype)
 
     @property
     def values(self) -> NDArray:
@@ -80,10 +80,11 @@ class Rest:
 
     def saw_cores(self, grown: NDArray[np.int32], block: int) -> None:
         """Counts the pixels of cores' regions in a block."""
-        count = np.bincount(grown.ravel(), minlength=self.cores) if self.cores <= grown.size else None
-        if count is None:  # a table much longer than the block is not walked through
+        there: NDArray
+        if self.cores > grown.size:  # a table longer than the block is not walked through
             there, number = np.unique(grown, return_counts=True)
         else:
+            count = np.bincount(grown.ravel(), minlength=self.cores)
             there, number = np.flatnonzero(count), count[count > 0]
         self._core_area[there] += number
         self._core_last[there] = block

@@ -13,7 +13,6 @@ numbers are held. Growth sees as far as `reach`, and so does the margin of a blo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -38,7 +37,8 @@ class Rules:
     zoom: int
 
 
-class Regions(NamedTuple):
+@dataclass(frozen=True)
+class Regions:
     """What `find_regions` gives: labels of a block by `lut[blocks.read(i, j)]`, 1 … count, 0 background."""
 
     blocks: Blocks

@@ -48,7 +48,7 @@ class Blocks:
 
         if not block.any():
             return
-        packed = imagecodecs.zstd_encode(np.ascontiguousarray(block, self.dtype), level=1)
+        packed = imagecodecs.zstd_encode(np.ascontiguousarray(block, self.dtype).tobytes(), level=1)
         try:
             sent = 0
             while sent < len(packed):
@@ -77,9 +77,9 @@ class Blocks:
         for i in range(top // self.side, -(-bottom // self.side)):
             for j in range(left // self.side, -(-right // self.side)):
                 if (i, j) in self._places:
-                    t, l, b, r = self.box(i, j)
-                    r0, c0, r1, c1 = max(t, top), max(l, left), min(b, bottom), min(r, right)
-                    out[r0 - top : r1 - top, c0 - left : c1 - left] = self.read(i, j)[r0 - t : r1 - t, c0 - l : c1 - l]
+                    up, west, low, east = self.box(i, j)
+                    r0, c0, r1, c1 = max(up, top), max(west, left), min(low, bottom), min(east, right)
+                    out[r0 - top : r1 - top, c0 - left : c1 - left] = self.read(i, j)[r0 - up : r1 - up, c0 - west : c1 - west]
         return out
 
     def close(self) -> None:

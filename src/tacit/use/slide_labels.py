@@ -23,7 +23,17 @@ from tacit.use.outlines import along_pixels, feature, simplified
 
 LEAST_SIDE = 1024  # px; the coarsest level's longer side is no more
 MOST_SMALL = 65535  # labels up to this are written in 16 bits
-COLUMNS = ("label", "row", "col", "area_um2", "perimeter_um", "equivalent_diameter_um", "eccentricity", "solidity", "confidence")  # row, col: centre, level-0 px
+COLUMNS = (
+    "label",
+    "row",
+    "col",
+    "area_um2",
+    "perimeter_um",
+    "equivalent_diameter_um",
+    "eccentricity",
+    "solidity",
+    "confidence",
+)  # row, col: centre, level-0 px
 
 
 @dataclass
@@ -34,9 +44,7 @@ class _Gland:
     parts: list[Any] = field(default_factory=list)
 
 
-def write_glands(
-    regions: Regions, p: Blocks, zoom: int, factor: float, mpp: float, place: Path, name: str, told: Callable[[dict[str, Any]], None]
-) -> None:
+def write_glands(regions: Regions, p: Blocks, zoom: int, factor: float, mpp: float, place: Path, name: str, told: Callable[[dict[str, Any]], None]) -> None:
     """Writes a FeatureCollection to `place` and tells of each gland's row (`COLUMNS`).
 
     factor: level-0 pixels a label pixel is wide. mpp: µm per level-0 pixel. p, zoom: as of `find_regions`.
@@ -101,13 +109,26 @@ def _finished(label: int, gland: _Gland, factor: float, mpp: float) -> tuple[dic
         "row": (r / n + 0.5) * factor,
         "col": (c / n + 0.5) * factor,
         "area_um2": n * um**2,
-        "perimeter_um": shape.length * um if shape is not None else None,
+        "perimeter_um": _length(whole) * um,
         "equivalent_diameter_um": 2 * float(np.sqrt(n / np.pi)) * um,
         "eccentricity": float(np.sqrt(max(1 - small / large, 0))),
         "solidity": min(n / whole.convex_hull.area, 1.0),
         "confidence": sure / n,
     }
     return row, None if shape is None else affinity.scale(shape, factor, factor, origin=(0, 0))
+
+
+def _length(shape: Any) -> float:
+    """Of an outline along pixels, in pixels: the path through the middles of the pixels' edges, which cuts the corners of stairs."""
+    from shapely import get_coordinates, segmentize
+
+    total = 0.0
+    for part in getattr(shape, "geoms", [shape]):
+        for ring in (part.exterior, *part.interiors):
+            points = get_coordinates(segmentize(ring, 1.0))
+            middles = (points[:-1] + points[1:]) / 2
+            total += float(np.hypot(*(middles - np.roll(middles, 1, 0)).T).sum())
+    return total
 
 
 def write_labels(regions: Regions, place: Path, scratch: Path, um_per_px: float, factor: float) -> None:

@@ -38,8 +38,7 @@ class SlidesConfig(Config):
     least_tissue: Share = 0.0  # of a tile that is looked at; 0 = any tissue
     batch: Count = 4  # tiles that the network sees together
     gzip_mb: Positive = 20.0  # larger GeoJSON is packed, .geojson.gz
-    learn_tiles: Count = 400  # tiles that are learnt from, as many of each slide
-    learn_um: Positive = 480.0  # side of such a tile, µm
+    learn_um: Positive = 480.0  # side of the tiles that are learnt from, as many of each slide, --learn-from in all
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,8 @@ class _Writer:
 def _colours(slide: Slide, plan: Grid, network: Any) -> tuple[NDArray[np.float32], float | None]:
     """Lab mean and SD of the slide's tissue (2, 3), and how far it is from the drawings where the network knows; from some tiles of the whole slide."""
     some = np.unique(np.linspace(0, len(plan) - 1, LOOKED_AT).astype(int))
-    pixels, far = [], []
+    pixels: list[NDArray[np.uint8]] = []
+    far: list[float] = []
     for top, left in plan.level0[some].tolist():
         tile = slide.scaled(top, left, (plan.size, plan.size), plan.factor)
         pixels.append(tile[::2, ::2].reshape(-1, 1, 3))

@@ -33,7 +33,7 @@ from tacit.use.device import prepare_device
 from tacit.use.instances import InstancesConfig
 from tacit.use.model import load_model
 from tacit.use.slide_labels import COLUMNS, write_glands, write_labels
-from tacit.use.slide_predict import SlidesConfig, predict_slide
+from tacit.use.slide_predict import Seen, SlidesConfig, predict_slide
 
 REACH_UM = 40.0  # a core grows no farther through its gland
 FIGURE_PX = 900  # longer side of the overview
@@ -101,26 +101,31 @@ def _network(model: str, device: str, threads: int) -> Any:
     return network.to(device)
 
 
+def find_glands(slide: Slide, network: Any, c: SlidesConfig, own: InstancesConfig, given_mpp: float | None, named: str, scratch: Path) -> dict[str, Any]:
+    """Writes labels.tif, geojson and glands.csv of a slide into the folder `scratch`; gives the slide's numbers.
+
+    given_mpp: µm per pixel where the file states none. Raises ReadError where nobody does, for a damaged part and for a slide without tissue.
+    """
+    p, seen = predict_slide(slide, network, c, given_mpp, scratch / "p")
+    mpp, um = stated_mpp(slide, given_mpp), network.um_per_px
+    zoom = 2 if um / 2 >= mpp * 0.99 else 1  # the line between glands is found at half the network's spacing, as on pictures
+    px, factor = um / zoom, seen.plan.factor / zoom
+    rules = Rules(own.threshold, own.core, own.core_um2 / px**2, own.gland_um2 / px**2, own.hole_um2 / px**2, max(round(REACH_UM / px), 1), zoom)
+    with p:
+        regions = find_regions(p, rules)
+        with regions.blocks:
+            with _Rows(scratch / "glands.csv") as rows:
+                write_glands(regions, p, zoom, factor, mpp, scratch / "geojson", named, rows.add)
+            write_labels(regions, scratch / "labels.tif", scratch / "labels", px, factor)
+    return _numbers(slide, mpp, px, seen, rows)
+
+
 def _segment(task: SlideTask) -> None:
     out, network = Path(task.out), _network(task.model, task.device, task.threads)
     c, own = build(SlidesConfig, task.slides), build(InstancesConfig, task.instances)
     with _scratch(out / "scratch" / task.name) as scratch, open_slide(task.path) as slide:
-        mpp = stated_mpp(slide, task.mpp) if slide.mpp is not None or task.mpp is not None else 0.0  # 0: said when the tiles are planned
-        p, seen = predict_slide(slide, network, c, task.mpp, scratch / "p")
-        with p:
-            um = network.um_per_px
-            zoom = 2 if um / 2 >= mpp * 0.99 else 1
-            px = um / zoom
-            rules = Rules(own.threshold, own.core, own.core_um2 / px**2, own.gland_um2 / px**2, own.hole_um2 / px**2, max(round(REACH_UM / px), 1), zoom)
-            regions = find_regions(p, rules)
-            with regions.blocks:
-                factor = seen.plan.factor / zoom
-                rows = _Rows(scratch / "glands.csv")
-                with rows:
-                    write_glands(regions, p, zoom, factor, mpp, scratch / "geojson", task.named, rows.add)
-                write_labels(regions, scratch / "labels.tif", scratch / "labels", px, factor)
-                figure = _figure(slide, scratch / "labels.tif")
-        row = _row(task, slide, mpp, px, seen, rows)
+        row = {"slide": task.name, **find_glands(slide, network, c, own, task.mpp, task.named, scratch)}
+        figure = _figure(slide, scratch / "labels.tif")
         _put(scratch / "labels.tif", out / "labels" / f"{task.name}.tif")
         _put(scratch / "glands.csv", out / "tables" / "glands" / f"{task.name}.csv")
         _put_packed(scratch / "geojson", out / "geojson" / f"{task.name}.geojson", c.gzip_mb * 1e6)
@@ -156,11 +161,10 @@ class _Rows:
         self.solidity += row["solidity"]
 
 
-def _row(task: SlideTask, slide: Slide, mpp: float, px: float, seen: Any, rows: _Rows) -> dict[str, Any]:
+def _numbers(slide: Slide, mpp: float, px: float, seen: Seen, rows: _Rows) -> dict[str, Any]:
     """A slide's line in the summary."""
     area_mm2 = float(np.sum(rows.area)) * 1e-6
     return {
-        "slide": task.name,
         "height_px": slide.shape[0],
         "width_px": slide.shape[1],
         "mpp": round(mpp, 6),
@@ -245,5 +249,3 @@ def _put_packed(made: Path, place: Path, most_bytes: float) -> None:
         raise storage_error(place, error) from error
     _put(small, packed)
     place.unlink(missing_ok=True)
-
-
