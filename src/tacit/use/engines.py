@@ -10,19 +10,22 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from tacit.errors import MissingError, UsageError
 from tacit.interrupt import HeldInterrupt
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 TRIES = 2  # times that a task is begun whose process is killed
 ENGINES = ("local", "ray")
+ANSWERS_WITHIN = 10.0  # seconds, a Ray cluster
 RAY_MISSING = "--engine ray needs the package ray; pip install 'tacit[ray]', or share the work with --shard i/n"
 
 
@@ -54,10 +57,10 @@ def by_processes(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> It
                     fresh.give(waiting.popleft(), tasks)
                     busy[fresh.line] = fresh
                 for line in wait(list(busy), timeout=0.5):
-                    worker = busy[line]  # type: ignore[index]
+                    worker = busy[cast(Connection, line)]
                     task = worker.task
                     try:
-                        result: R | Lost = line.recv()  # type: ignore[union-attr]
+                        result: R | Lost = worker.line.recv()
                     except (EOFError, OSError):
                         del busy[worker.line]
                         tries[task] += 1
@@ -84,6 +87,7 @@ def by_ray(work: Callable[[T], R], tasks: Sequence[T], address: str | None, gpus
     ray = _ray()
     begun = not ray.is_initialized()
     if begun:
+        _check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -180,15 +184,35 @@ def _serve(work: Callable[[Any], Any], line: Connection) -> None:
     """What a worker does until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             task = line.recv()
         except (EOFError, OSError):
             return
         line.send(work(task))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself ends the process where nobody answers. Raises MissingError; names like auto are left to Ray."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN).close()
+        except (OSError, OverflowError) as error:
+            raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str | None, error: Exception) -> MissingError:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return MissingError(f"--address {address}: no Ray cluster answers there ({line[:160]}); start one with `ray start --head`, or leave it out")
 
 
 def _ray() -> Any:

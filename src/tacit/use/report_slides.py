@@ -6,6 +6,7 @@ import contextlib
 import csv
 import fcntl
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def summarise(out: Path, run: Run, cases: Cases, settings: dict[str, Any], class
             write_atomic(out / "log.txt", "each shard has its own log, in shards/\n")
             write_atomic(out / "run.json", json.dumps(record, indent=1) + "\n")
     if not shard:
-        for left in (out / "slides").glob(".*.lock"):
+        for left in chain((out / "slides").glob(".*.lock"), out.rglob(".*.part")):  # of processes that were killed too
             with contextlib.suppress(OSError):
                 left.unlink()
     return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +189,18 @@ def _of_four(level: Blocks, i: int, j: int) -> NDArray | None:
 
 
 def _packed(tile: NDArray | None, side: int, dtype: np.dtype) -> bytes:
+    """A tile deflated, background up to `side`."""
     import imagecodecs
 
+    if tile is None:
+        return _empty(side, dtype.itemsize)
     whole = np.zeros((side, side), dtype)
-    if tile is not None:
-        whole[: tile.shape[0], : tile.shape[1]] = tile
-    return bytes(imagecodecs.zlib_encode(whole, level=6 if tile is not None else 1))
+    whole[: tile.shape[0], : tile.shape[1]] = tile
+    return bytes(imagecodecs.zlib_encode(whole.tobytes(), level=6))
+
+
+@lru_cache
+def _empty(side: int, item_bytes: int) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.zlib_encode(bytes(side * side * item_bytes), level=6))

@@ -111,7 +111,9 @@ class _Writer:
         while len(band):
             start = row % side
             part, band = band[: side - start], band[side - start :]
-            self.rows[start : start + len(part)] = np.rint(part * 255) if part.any() else 0
+            for left in range(0, part.shape[1], side):  # most of a slide's width is glass
+                some = part[:, left : left + side]
+                self.rows[start : start + len(part), left : left + side] = np.rint(some * 255) if some.any() else 0
             row += len(part)
             if row % side == 0 or row == height:
                 self._keep((row - 1) // side)
