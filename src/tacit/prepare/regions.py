@@ -12,6 +12,7 @@ numbers are held. Growth sees as far as `reach`, and so does the margin of a blo
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
@@ -55,12 +56,11 @@ def find_regions(p: Blocks, rules: Rules) -> Regions:
     shape, side = (p.shape[0] * rules.zoom, p.shape[1] * rules.zoom), p.side * rules.zoom
     with Blocks(p.path.with_suffix(".mask"), shape, side, np.uint8) as mask, Blocks(p.path.with_suffix(".cores"), shape, side, np.int32) as cores:
         core_of = _number_cores(p, mask, cores, rules)
-        regions = Blocks(p.path.with_suffix(".regions"), shape, side, np.int32)
-        try:
-            return _grow_all(mask, cores, regions, core_of, rules)
-        except BaseException:
-            regions.close()
-            raise
+        with ExitStack() as open_:
+            regions = open_.enter_context(Blocks(p.path.with_suffix(".regions"), shape, side, np.int32))
+            found = _grow_all(mask, cores, regions, core_of, rules)
+            open_.pop_all()  # the caller's from here on
+            return found
 
 
 def gland_and_core(p: Blocks, box: tuple[int, int, int, int], zoom: int) -> NDArray[np.int16]:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,10 @@ def predict_slide(slide: Slide, network: Any, c: SlidesConfig, mpp: float | None
     """
     plan, tissue = plan_tiles(slide, network.um_per_px, c, mpp)
     statistics, far = _colours(slide, plan, network)
-    p = Blocks(place, plan.shape, BLOCK, np.uint8, channels=2)
     clock = np.zeros(2)  # network, join
-    writer = _Writer(p)
-    try:
+    with ExitStack() as open_:
+        p = open_.enter_context(Blocks(place, plan.shape, BLOCK, np.uint8, channels=2))
+        writer = _Writer(p)
         for left in range(0, plan.shape[1], STRIPE):
             stripe = plan.stripe(left, min(left + STRIPE, plan.shape[1]))
             writer.begin(*stripe.columns)
@@ -89,9 +90,7 @@ def predict_slide(slide: Slide, network: Any, c: SlidesConfig, mpp: float | None
                     for (row, col), answer in zip(places, answers, strict=True):
                         join.add(row, col, answer)
                     clock += answered - began, time.perf_counter() - answered
-    except BaseException:
-        p.close()
-        raise
+        open_.pop_all()  # the caller's from here on
     um2 = (tissue.factor * plan.um_per_px / plan.factor) ** 2
     return p, Seen(plan, tissue, float(tissue.mask.sum()) * um2 * 1e-6, far, writer.confidence, *clock.tolist())
 
