@@ -134,13 +134,13 @@ class Join:
             start = self._done % size
             rows = min(until - self._done, size - start)
             ring = slice(start, start + rows)
-            band = np.zeros(self._sum[ring].shape, np.float32)
+            band: NDArray[np.float32] = np.zeros(self._sum[ring].shape, np.float32)
             for left in range(0, band.shape[1], size):  # most of a slide's width is glass
-                part = (ring, slice(left, left + size))
-                weight = self._weight[part]
+                cols = slice(left, left + size)
+                weight = self._weight[ring, cols]
                 if weight.any():
-                    band[:, left : left + size] = self._sum[part] / np.where(weight > 0, weight, 1)[..., None]
-                    self._sum[part], self._weight[part] = 0, 0
+                    band[:, cols] = self._sum[ring, cols] / np.where(weight > 0, weight, 1)[..., None]
+                    self._sum[ring, cols], self._weight[ring, cols] = 0, 0
             self.write(self._done, band.reshape(rows, band.shape[1], *self._ends))
             self._done += rows
 
