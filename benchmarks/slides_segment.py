@@ -1,6 +1,6 @@
 """Whole slides: memory at three sizes, the join beside the network, the same network under MONAI, and the tissue of a slide of 100,000 px.
 
-    python benchmarks/slides_segment.py [PART …]        memory join mask workers; writes benchmarks/results/slides_segment.json after each row
+    python benchmarks/slides_segment.py [PART …]        mask join-2048 memory join-4096 workers; writes benchmarks/results/slides_segment.json after each row
 
 Rows that are there are not measured again (delete the file to begin anew). One thread. The made slides are mostly glass, with drawn tissue in a
 few places from corner to corner: what is measured is what grows with height and width, not the network, which is tiny and untaught.
@@ -132,11 +132,10 @@ def memory(path: str) -> None:
     )
 
 
-def join() -> dict[str, Any]:
-    """4,096 px of tissue: ours, and MONAI's window over the same network, tiles, overlap and single look; CPU seconds, taking turns."""
+def join(size: int) -> dict[str, Any]:
+    """`size` px of tissue: ours, and MONAI's window over the same network, tiles, overlap and single look; CPU seconds, taking turns."""
     from monai.inferers import SlidingWindowInferer
 
-    size = 4096
     drawn = [tissue.draw(np.random.default_rng([5, k]), (TILE, TILE), 0.5).picture for k in range(6)]
     order = np.random.default_rng(5).integers(0, 6, (size // TILE, size // TILE))
     picture = np.concatenate([np.concatenate([drawn[k] for k in row], 1) for row in order])
@@ -230,11 +229,11 @@ def main(parts: list[str]) -> None:
                     done = subprocess.run([sys.executable, __file__, "--memory", str(path)], capture_output=True, text=True, check=True)
                     keep(f"memory {size}", json.loads(done.stdout.splitlines()[-1]))
         elif part not in rows:
-            keep(part, {"join": join, "mask": mask, "workers": workers}[part]())
+            keep(part, join(int(part.removeprefix("join-"))) if part.startswith("join-") else {"mask": mask, "workers": workers}[part]())
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
         memory(sys.argv[2])
     else:
-        main(sys.argv[1:] or ["mask", "join", "memory", "workers"])
+        main(sys.argv[1:] or ["mask", "join-2048", "memory", "join-4096", "workers"])

@@ -14,8 +14,7 @@ def whole_slides(found: dict[str, Any]) -> str:
         if name.startswith("memory"):
             side = int(name.split()[1])
             text += f"| {side:,} × {side:,} px | {row['above_mb']:.0f} | {row['cpu_s']:.0f} | {row['tiles']} |\n"
-    if "join" in rows:
-        r = rows["join"]
+    for r in (row for name, row in rows.items() if name.startswith("join")):
         text += f"\nOf {r['size']:,}² px of tissue in {r['tiles']} tiles the join takes {r['join_share']:.1%} of the network's time; MONAI's SlidingWindowInferer with the same network, "
         text += f"tiles and overlap takes {r['monai']:.1f} CPU s, ours {r['ours']:.1f} ({r['ratio_cpu']:.2f}×), median of {r['rounds']}.\n"
     if "mask" in rows:
