@@ -30,6 +30,7 @@ proof: venv
 	$(PY) benchmarks/distance.py --memory
 	$(PY) benchmarks/lung_unet.py "$${TACIT_DATA:-../shared/data}"
 	$(PY) benchmarks/scale.py
+	$(PY) -m pip install --quiet --constraint constraints.txt ".[bench]" && $(PY) benchmarks/slides_segment.py
 	$(PY) benchmarks/baselines.py
 	$(PY) benchmarks/apply.py
 	$(PY) benchmarks/chest.py --seeds 0 1 2
@@ -53,6 +54,7 @@ proof: venv
 torture: venv
 	$(PY) benchmarks/torture.py 100
 	$(PY) benchmarks/torture_index.py 100
+	$(PY) benchmarks/torture_slides.py 100
 
 docs: venv
 	$(PY) docs/write_settings.py

@@ -23,6 +23,7 @@ from write_pairs import pairs
 from write_query import queries
 from write_rivals import rivals
 from write_shape_guided import shape_guided
+from write_slides import slide_torture, whole_slides
 from write_speed import order, speed
 from write_vessels import vessels
 
@@ -131,6 +132,8 @@ def written() -> str:
         + extra("pairs.json", pairs)
         + index(RESULTS)
         + distances(RESULTS)
+        + extra("slides_segment.json", whole_slides)
+        + extra("torture_slides.json", slide_torture)
         + order(RESULTS)
         + speed(RESULTS)
     )

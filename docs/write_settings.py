@@ -23,6 +23,7 @@ from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
 from tacit.use.pretrain_select import SelectConfig
+from tacit.use.slide_predict import SlidesConfig
 
 PLACE = Path(__file__).with_name("settings.md")
 HEAD = """# Every setting
@@ -78,6 +79,7 @@ def written() -> str:
         ("`tacit classify fit --tune`", TuneConfig(), "tune."),
         ("Slides, any method of `tacit pretrain`", TilesConfig(), "tiles."),
         ("`tacit pretrain --select`", SelectConfig(), "select."),
+        ("Whole slides, `tacit segment`", SlidesConfig(), "slides."),
         ("Separating glands, any method", InstancesConfig(), "instances."),
         ("`tacit lungs`", LungsConfig(), ""),
         ("`tacit pairs`", PairsConfig(), ""),

@@ -24,10 +24,11 @@ from typer.main import get_command
 import tacit
 from tacit.cli import app
 from tacit.config import build
-from tacit.errors import InputError, OutputError
+from tacit.errors import InputError, MissingError, OutputError
 from tacit.learn.local_discrimination import LocalDiscrimination
 from tacit.learn.lung_unet import LungUnet
 from tacit.learn.pair_decision import Decision
+from tacit.learn.phantom_taught import PhantomTaught
 from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
 from tacit.learn.two_level import TwoLevel, TwoLevelConfig
@@ -280,6 +281,9 @@ COMMANDS = [  # each on bad files, so that it ends when all is parsed, checked a
     "segment 'bad files' -o o --method clusters --model made/tables/patches",
     "segment 'bad files' -o o --model made/tables/pretrained --labels few --classes gland --set side=64",
     "segment 'bad files' -o o --shape-prior simulated:lungs --model made/tables/patches --learn-from 3 --set side=144",
+    "segment 'bad slides' -o o --model glands --workers 2 --mpp 0.5",
+    "segment 'bad slides' -o o --model glands --shard 1/2 --set slides.batch=2",
+    "segment 'bad slides' -o o --model glands --engine ray --address 127.0.0.1:1",
     f"pretrain 'bad files' -o o --track tensorboard --preset histology --backbone resnet10t --weights made/tables/encoder.safetensors {LEARNING} --set size=32",
     "pretrain 'bad files' -o o --method simclr --mpp 0.5 --select made/tables/pairs.csv --root made/images",
     "audit 'bad files' -o o --labels made/tables/labels.csv --near 3 --keep-identifiers --salt s3cr3t --seed 2 --threads 2",
@@ -350,6 +354,11 @@ def bad(place: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     (place / "bad files").mkdir(exist_ok=True)
     for name in ("a.png", "b.nii.gz"):
         (place / "bad files" / name).write_bytes(b"neither")
+    (place / "bad slides").mkdir(exist_ok=True)
+    for name in ("a.svs", "b.svs"):
+        (place / "bad slides" / name).write_bytes(b"neither")
+    if not (place / "glands").exists():
+        save_model(place / "glands" / "model", "phantom", PhantomTaught(build(PhantomTaught.Config, {"network": {"width": 4, "depth": 2}})), {"images": 2})
     (place / "bad pairs.csv").write_text("a.png,b.nii.gz\n")
     (place / "bad labelled.csv").write_text("a.png,b.nii.gz,1\na.png,b.nii.gz,0\n" * 5)
     (place / "my settings.toml").write_text("")
@@ -382,7 +391,7 @@ def command_of(verb: list[str]) -> Any:
 def recorded(words: list[str], out: str) -> list[str]:
     """The command in the record of a run, without its first word."""
     words = [out if before == "-o" else word for before, word in zip(["", *words], words)]
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, MissingError):
         app(words, standalone_mode=False)
     record = json.loads(Path(out, "run.json").read_text())
     first, *rest = shlex.split(record["command"])
@@ -392,6 +401,8 @@ def recorded(words: list[str], out: str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_path: Path) -> None:
+    if "--engine ray" in command:
+        pytest.importorskip("ray", reason="the package ray is not installed (tacit[ray])")
     typed = shlex.split(command)
     once = recorded(typed, str(tmp_path / "once"))
     asked, kept = options(typed), options(once)

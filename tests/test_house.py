@@ -29,6 +29,7 @@ from tacit.use.instances import InstancesConfig
 from tacit.use.lungs_learn import LungsConfig
 from tacit.use.pair_calibrate import PairsConfig
 from tacit.use.pretrain_select import SelectConfig
+from tacit.use.slide_predict import SlidesConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "tacit"
@@ -206,7 +207,11 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     missing = [f"{m}: {f}" for m, kind in (METHODS | STRUCTURES).items() for f in fields(kind.Config) if f"`{f}`" not in text]
     missing += [f for f in fields(InstancesConfig, "instances.") if f"`{f}`" not in text]
-    missing += [f for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select."), *fields(TuneConfig, "tune.")) if f"`{f}`" not in text]
+    missing += [
+        f
+        for f in (*fields(TilesConfig, "tiles."), *fields(SelectConfig, "select."), *fields(TuneConfig, "tune."), *fields(SlidesConfig, "slides."))
+        if f"`{f}`" not in text
+    ]
     missing += [
         f for kind in (LungsConfig, PairsConfig, FewLabelsConfig, *(p.Config for p in PIPELINES.values())) for f in fields(kind) if f"`{f}`" not in text
     ]

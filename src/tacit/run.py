@@ -65,6 +65,10 @@ OWN = [
     "track",
     "tuned.toml",
     "input",
+    "labels",
+    "slides",
+    "scratch",
+    "shards",
     ".lock",
 ]
 SECRET = ("salt",)  # options that no record may hold
@@ -144,11 +148,13 @@ def open_run(
     reads: Iterable[str | Path | None],
     resume: bool = False,
     overwrite: bool = False,
+    reopen: bool = False,
 ) -> Iterator[Run]:
     """Opens OUT for one run: empty, or its own to `resume`, or to `overwrite`; locked against a second process.
 
     settings: everything that decides the result; a resumed run must have the same. reads: every path that the run reads — none
-    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. Raises OutputError.
+    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. reopen: a finished run that is
+    resumed is gone on with, since it may be given more than before. Raises OutputError.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -173,7 +179,7 @@ def open_run(
         if overwrite:
             _clear(folder, present)
         earlier = _earlier(folder, settings) if resume else {}
-        run = Run(folder, earlier if earlier.get("status") == "finished" else _record(command, earlier), earlier=earlier)
+        run = Run(folder, earlier if earlier.get("status") == "finished" and not reopen else _record(command, earlier), earlier=earlier)
         if resume:
             run.failures = _earlier_failures(folder)
         try:

@@ -13,7 +13,7 @@ from tacit.cli.printing import close
 
 
 def segment(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, folder, glob, zip, or CSV/Parquet list.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture, slide, folder, glob, zip, or CSV/Parquet list.")],
     out: Out,
     method: Annotated[str, typer.Option(help="phantom, mssg, mssg-paper, haematoxylin, shape-guided, clusters …")] = "phantom",
     model: Annotated[Path | None, typer.Option(help="Apply what this earlier run learnt; learn nothing (with --labels: start there).")] = None,
@@ -25,7 +25,11 @@ def segment(
     classes: Annotated[str | None, typer.Option(help="Name of what is segmented; of a chest which of lungs,heart,clavicles.")] = None,
     shape_prior: Annotated[str | None, typer.Option(help="Shapes alone: a folder of masks of another modality, simulated:vessels or simulated:lungs.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of images that do not state it; else estimated.")] = None,
-    learn_from: Annotated[int, typer.Option(help="Learn from at most this many images.")] = 400,
+    learn_from: Annotated[int, typer.Option(help="Learn from at most this many images, or tiles of slides.")] = 400,
+    workers: Annotated[int, typer.Option(help="Processes that share whole slides on this machine.")] = 1,
+    shard: Annotated[str | None, typer.Option(help="Only part i of n of the slides, as i/n with i from 0; auto: as SLURM or torchrun says.")] = None,
+    engine: Annotated[str, typer.Option(help="Who does whole slides: local, or ray on many machines.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; else Ray on this machine.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -50,6 +54,10 @@ def segment(
         shape_prior=shape_prior,
         mpp=mpp,
         learn_from=learn_from,
+        workers=workers,
+        shard=shard,
+        engine=engine,
+        address=address,
         seed=seed,
         device=device,
         threads=threads,
@@ -60,7 +68,10 @@ def segment(
         set=set,
     )
     spacing = "" if result.mpp is None else f"; {result.mpp:.4g} µm per px ({result.mpp_source})"
-    print(f"{result.images} images segmented, {result.failed} failed{spacing}")
+    print(f"{result.images} {'slides' if result.slides else 'images'} segmented, {result.failed} failed{spacing}")
+    if result.slides:
+        close(out, result.failed, f"tacit segment NEW -o OUT --model {model or out}")
+        return
     task = "clusters" if method == "clusters" else "structures"
     judge = f"tacit evaluate {out} TRUTH --task {task}" if result.mpp is None else f"tacit evaluate {out / 'masks'} TRUTH --task segment"
     close(out, result.failed, judge if model and not labels and not shape_prior else f"tacit segment NEW -o OUT --model {out}")

@@ -26,7 +26,7 @@ from tacit.config import Config, Count, Positive, build
 from tacit.learn.classical.haematoxylin import Haematoxylin, tidied, with_core
 from tacit.learn.lessons import DataConfig, Lesson, batches
 from tacit.learn.phantom_taught import PhantomTaught, PhantomTaughtConfig
-from tacit.learn.predict import mean_probability
+from tacit.learn.predict import mean_probability, tiles_probability
 from tacit.learn.workshop import Workshop
 from tacit.parts.cluster import k_means, nearest, some_pixels
 from tacit.parts.decoder import PspConfig, PspNet
@@ -318,6 +318,10 @@ class Mssg(nn.Module):
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Gland and core, (2, h, w) in 0–1; flips and three zooms averaged, as published."""
         return mean_probability([self], picture, zooms=(0.8, 1.0, 1.25))
+
+    def tiles_probability(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `probability` for tiles (b, s, s, 3) of a slide whose tissue has these Lab statistics (2, 3) → (b, 2, s, s)."""
+        return tiles_probability([self], tiles, statistics, zooms=(0.8, 1.0, 1.25))
 
 
 def _lesson(picture: NDArray[np.uint8], proposal: Proposal, c: MssgConfig) -> Lesson:

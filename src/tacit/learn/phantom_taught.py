@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tacit.config import Config, Count, Positive, Range, Share
 from tacit.learn.drawn_range import far_from_drawing, hold_drawn_range, remember_drawings
 from tacit.learn.lessons import DataConfig, Lesson, batches, mixed
-from tacit.learn.predict import mean_probability
+from tacit.learn.predict import mean_probability, tiles_probability
 from tacit.learn.real_ground import on_real_ground
 from tacit.learn.workshop import Judge, Workshop
 from tacit.parts.loss import generalised_cross_entropy, knowledge_diffusion
@@ -141,6 +141,10 @@ class PhantomTaught(nn.Module):
     def probability(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Gland and core, (2, h, w) in 0–1, for a picture (h, w, 3) RGB at `um_per_px`; flips and zooms averaged."""
         return mean_probability([self], picture, zooms=self.config.adapt.zooms)
+
+    def tiles_probability(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `probability` for tiles (b, s, s, 3) of a slide whose tissue has these Lab statistics (2, 3) → (b, 2, s, s)."""
+        return tiles_probability([self], tiles, statistics, zooms=self.config.adapt.zooms)
 
 
 @torch.no_grad()

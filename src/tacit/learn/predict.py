@@ -35,6 +35,34 @@ def mean_probability(networks: list[nn.Module], picture: NDArray[np.uint8], *, z
 
 
 @torch.no_grad()
+def tiles_probability(
+    networks: list[nn.Module], tiles: NDArray[np.uint8], statistics: NDArray[np.float32], *, zooms: tuple[float, ...] = (1.0,), flips: int = 4
+) -> NDArray[np.float32]:
+    """As `mean_probability`, for tiles of one slide together: tiles (b, s, s, 3) RGB, statistics (2, 3) of the slide's tissue → (b, k, s, s)."""
+    x = np.stack([seen(tile, statistics) for tile in tiles])
+    side = x.shape[-1]
+    total = torch.zeros(())
+    for zoom in zooms:
+        size = max(round(side * zoom), 8)
+        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+        zoomed = x if size == side else np.stack([cv2.resize(t.transpose(1, 2, 0), (size, size), interpolation=how).transpose(2, 0, 1) for t in x])
+        for network in networks:
+            device = next(network.parameters()).device
+            given = torch.from_numpy(np.ascontiguousarray(zoomed)).to(device)
+            mean = torch.zeros((), device=device)
+            for turn in FLIPS[:flips]:
+                axes = [axis for axis, way in zip((2, 3), turn, strict=True) if way < 0]
+                with torch.autocast(device.type, torch.bfloat16):
+                    logits = network(given.flip(axes).contiguous(memory_format=torch.channels_last))
+                mean = mean + torch.sigmoid(logits.float()).flip(axes)
+            mean = mean / flips
+            if size != side:
+                mean = nn.functional.interpolate(mean, (side, side), mode="bilinear", align_corners=False)
+            total = total + mean.cpu()
+    return (total / (len(zooms) * len(networks))).numpy().astype(np.float32, copy=False)
+
+
+@torch.no_grad()
 def zoomed_mean(networks: list[nn.Module], x: NDArray[np.float32], zooms: tuple[float, ...]) -> NDArray[np.float32]:
     """Mean over networks of the sigmoid at each zoom, for a whole small picture x (c, h, w) ready for the networks → (zooms, k, h, w)."""
     return np.stack([_window(networks, x, (zoom,), FLIPS[:1]) for zoom in zooms])

@@ -48,11 +48,14 @@ def _boxes(labels: NDArray[np.int32]) -> dict[int, tuple[slice, slice]]:
 
 
 def _feature(labels: NDArray[np.int32], label: int, box: tuple[slice, slice], row: dict[str, Any], name: str) -> dict[str, Any] | None:
+    shape = polygon(labels[box] == label, box[0].start, box[1].start)
+    return None if shape is None else feature(shape, label, row, name)
+
+
+def feature(shape: Any, label: int, row: dict[str, Any], name: str) -> dict[str, Any]:
+    """A shape as QuPath wants it: coordinates to .1 px, the row's numbers as measurements, without NaN."""
     from shapely.geometry import mapping
 
-    shape = polygon(labels[box] == label, box[0].start, box[1].start)
-    if shape is None:
-        return None
     numbers = {k: round(float(v), 4) for k, v in row.items() if k != "label" and isinstance(v, (int, float)) and math.isfinite(v)}
     return {
         "type": "Feature",
@@ -69,8 +72,25 @@ def _feature(labels: NDArray[np.int32], label: int, box: tuple[slice, slice], ro
 
 def polygon(mask: NDArray[np.bool_], top: int, left: int) -> Any:
     """A shapely polygon (or multipolygon) of a boolean crop whose first pixel is (top, left); None if it vanishes."""
+    shape = along_pixels(mask, top, left)
+    return None if shape is None else simplified(shape)
+
+
+def simplified(shape: Any) -> Any:
+    """A shape with its outline moved by at most TOLERANCE to have fewer points; None if it vanishes."""
+    from shapely.geometry import MultiPolygon
+
+    shape = shape.simplify(TOLERANCE, preserve_topology=True)
+    parts = [g for g in getattr(shape, "geoms", [shape]) if g.geom_type == "Polygon" and g.area > 0]
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+
+
+def along_pixels(mask: NDArray[np.bool_], top: int, left: int) -> Any:
+    """The outline along the pixels' edges, exactly, as a shapely shape; None where nothing is inside."""
     from shapely import make_valid
-    from shapely.geometry import MultiPolygon, Polygon
+    from shapely.geometry import Polygon
     from shapely.ops import unary_union
 
     doubled = np.repeat(np.repeat(np.pad(mask, 1).astype(np.uint8), 2, 0), 2, 1)
@@ -85,11 +105,7 @@ def polygon(mask: NDArray[np.bool_], top: int, left: int) -> Any:
             shells.append(Polygon(edge[i], holes))
     if not shells:
         return None
-    shape = unary_union([make_valid(s) for s in shells]).simplify(TOLERANCE, preserve_topology=True)
-    parts = [g for g in getattr(shape, "geoms", [shape]) if g.geom_type == "Polygon" and g.area > 0]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    return unary_union([make_valid(s) for s in shells])
 
 
 def _plain(geometry: dict[str, Any]) -> dict[str, Any]:

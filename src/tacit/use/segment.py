@@ -1,12 +1,12 @@
 """`tacit segment`: learn on a folder of unlabelled images, then write its masks; or apply what an earlier run learnt.
 
-find → which task (use/segment_task.py) → labels teach, where they do (use/few_labels.py) → look, learn, apply, report: glands in use/glands.py,
+Whole slides go another way (use/slides.py). Pictures: find → which task (use/segment_task.py) → labels teach, where they do (use/few_labels.py) → look, learn, apply, report: glands in use/glands.py,
 vessels, organs and what labels mark in use/structures.py
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tacit.use.glands import segment_glands
 from tacit.use.instances import InstancesConfig
 from tacit.use.segment_task import chosen_task
 from tacit.use.shape_guided import masks_digest
+from tacit.use.slides import Asked, check_alone, find_slides, segment_slides
 from tacit.use.structures import segment_structures
 from tacit.use.tracking import tracked
 
@@ -37,6 +38,7 @@ class Result:
     failed: int
     mpp: float | None  # None where no spacing is needed
     mpp_source: str  # metadata, given, estimated, or mixed; "none" where none is needed
+    slides: bool = False  # the images are whole slides
 
 
 def segment(
@@ -52,6 +54,10 @@ def segment(
     shape_prior: str | Path | None = None,
     mpp: float | None = None,
     learn_from: int = 400,
+    workers: int = 1,
+    shard: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     threads: int = 1,
@@ -69,10 +75,23 @@ def segment(
     glands the name of what is segmented, in tables and GeoJSON; for others which of the method's structures are written, the first if none is
     named · shape_prior: a folder of masks of another modality, simulated:vessels or simulated:lungs (then `model` may be a run of local
     discrimination to begin with) · mpp: µm per pixel of images that do not state it · learn_from: at most this many images are learnt from (a seeded draw).
+    Of whole slides (use/slides.py) · workers: processes that share them · shard: i/n, this part of them alone, or auto · engine: local, or ray at `address`.
     Raises TacitError; one image's failure is a row of failures.csv.
     """
     check_trackers(track or [])
     chosen = chosen_settings(config, set, "segment")
+    how = {
+        "method": method, "model": model, "labels": labels, "budget": budget, "phantom": phantom, "classes": classes, "shape_prior": shape_prior, "mpp": mpp,
+        "learn_from": learn_from, "seed": seed, "device": device, "threads": threads, "track": track, "config": config, "set": set,
+    }  # fmt: skip
+    asked = Asked(workers, shard, engine, address)
+    command = command_line("segment", source, out, segment.__kwdefaults__, **how, **asdict(asked))
+    slides = find_slides(source)
+    if slides is not None:
+        _check(mpp, seed, learn_from)
+        done = segment_slides(slides, source, out, asked, how | {"resume": resume, "overwrite": overwrite}, chosen, command)
+        return Result(Path(out), *done, slides=True)
+    check_alone(asked)
     own = build(InstancesConfig, chosen.pop("instances", {}))
     _check(mpp, seed, learn_from)
     task = chosen_task(
@@ -89,10 +108,6 @@ def segment(
     }
     options |= {"shape_prior": str(shape_prior), "shape_masks": masks_digest(shape_prior)} if shape_prior else {}
     settings = {"segment": options | {"seed": seed, "learn_from": learn_from}, "instances": plain(own), **plain(task.network.config)}
-    command = command_line(
-        "segment", source, out, segment.__kwdefaults__, method=method, model=model, labels=labels, budget=budget, phantom=phantom, classes=classes,
-        shape_prior=shape_prior, mpp=mpp, learn_from=learn_from, seed=seed, device=device, threads=threads, track=track, config=config, set=set,
-    )  # fmt: skip
     device = prepare_device(device, threads)
     task.network.to(device)
     found = None if Path(source).suffix.lower() == ".zip" else find_cases(source)
