@@ -79,7 +79,7 @@ def main() -> None:
             try:
                 answers: Any = tacit.classify_predict(DATA / kind, WORK / f"answers-{kind}", model=sys.argv[1], overwrite=True).answers
             except InputError as error:
-                answers = str(error)
+                answers = str(error).replace(str(DATA), DATA.name)
             result[f"drawn_model_on_{kind}"] = answers
     PLACE.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(PLACE, json.dumps(result | stamp(0), indent=1) + "\n")
