@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -13,7 +15,7 @@ from tacit.errors import InputError, SolverError, UsageError
 from tacit.parts import sinkhorn, transport
 from tacit.parts.gaussian_wasserstein import gaussians, label_distances, of_covariances, shrunken
 from tacit.parts.transport import exact
-from tacit.use.distance import How, Labelled, check_alike, labelled, otdd
+from tacit.use.distance import How, Labelled, check_alike, labelled, one_solver, otdd
 
 
 def drawn(n: int = 40, d: int = 5, labels: int = 3, seed: int = 0, moved: float = 0.0, name: str = "a") -> Labelled:
@@ -173,6 +175,21 @@ def test_sets_of_different_feature_length_are_named() -> None:
 def test_what_is_no_way_is_named(options: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         How(**options)
+
+
+def test_far_from_zero_no_digit_is_lost() -> None:
+    a = drawn(60, 6)
+    far = replace(a, x=a.x + 1e6)
+    assert otdd(far, far, How(solver="exact")).squared <= 1e-9 * otdd(far, far, How(solver="exact")).mean_cost
+    other = drawn(60, 6, seed=1, moved=0.5)
+    near, moved = otdd(a, other), otdd(far, replace(other, x=other.x + 1e6))
+    assert moved.squared == pytest.approx(near.squared, rel=1e-6)
+
+
+def test_one_answer_has_one_solver() -> None:
+    small, large = drawn(20), replace(drawn(20), x=np.zeros((6000, 5)), y=np.zeros(6000, np.int64))
+    assert one_solver(How(), [small, large]).solver == "sinkhorn" and one_solver(How(), [small, small]).solver == "exact"
+    assert one_solver(How(solver="exact"), [large]).solver == "exact"
 
 
 @pytest.mark.parametrize(("n", "m"), [(520, 400), (450, 470)])

@@ -21,6 +21,7 @@ from tacit.errors import InputError, TacitError, UsageError
 from tacit.image import Image
 from tacit.learn.simsiam import Simsiam
 from tacit.read.nifti import write_nifti
+from tacit.use.distance_labels import read_table
 from tacit.use.model import save_model
 from tacit.use.report_distance import DISTANCES
 from test_lung import chest
@@ -140,6 +141,25 @@ def test_sets_and_runs_are_ranked_for_a_target(sets: Path, tmp_path: Path) -> No
     common = tacit.distance(runs, tmp_path / "o3", to=sets / "a", pretraining=True, **BRIEF)
     assert [row["name"] for row in common.ranking] == ["run b", "run far"]
     assert common.ranking[0]["distance"] == pytest.approx(by_set.ranking[0]["distance"], rel=1e-9)
+
+
+def test_runs_for_a_target_without_labels_share_its_clusters(sets: Path, tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for number, path in enumerate(sorted((sets / "a").rglob("*.png"))):
+        shutil.copyfile(path, loose / f"{number}.png")
+    for name in ("b", "far"):
+        network = Simsiam(build(Simsiam.Config, {"backbone": {"name": "resnet10t"}, "size": 32, "projection": 8, "bottleneck": 8}))
+        save_model(tmp_path / f"run {name}" / "model", "simsiam", network, {"images": 12}, "nothing learnt")
+        (tmp_path / f"run {name}" / "config.toml").write_text(to_toml({"pretrain": {"input": str(sets / name)}}))
+    found = tacit.distance([str(tmp_path / "run far"), str(tmp_path / "run b")], tmp_path / "o", to=loose, pretraining=True, bootstraps=20, permutations=19)
+    assert len(found.ranking) == 2 and any("clusters by run far" in s["labels"] for s in found.sets) and (tmp_path / "o" / "report.html").exists()
+
+
+def test_one_file_name_has_one_label(sets: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("case,class\nill/1.png,ill\nwell/1.png,well\n")
+    with pytest.raises(InputError, match=r"gives '1\.png' two labels"):
+        read_table(tmp_path / "l.csv")
 
 
 @pytest.mark.parametrize(("by", "names"), [("prepare:he", ["original", "he"]), ("gate:rms-contrast", None), ("gate", None), ("site", ["site p", "site q"])])

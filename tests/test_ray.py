@@ -45,6 +45,7 @@ def test_two_nodes_and_a_killed_worker_give_what_one_process_gives(drawn: Path, 
 
     tacit.segment(drawn, tmp_path / "learnt", mpp=1.2, set=TINY)
     tacit.segment(slides, tmp_path / "whole", model=tmp_path / "learnt", set=SMALL)
+    before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     killed: list[int] = []
 
@@ -59,10 +60,12 @@ def test_two_nodes_and_a_killed_worker_give_what_one_process_gives(drawn: Path, 
 
     try:
         cluster.add_node(num_cpus=1)
+        signal.signal(signal.SIGTERM, before)  # the nodes' own handler stays in this process
         watcher = threading.Thread(target=kill, daemon=True)
         watcher.start()
         result = tacit.segment(slides, tmp_path / "o", model=tmp_path / "learnt", engine="ray", address=cluster.address, set=SMALL)
         watcher.join(1)
+        assert signal.getsignal(signal.SIGTERM) == before  # that of the driver is taken away again
     finally:
         cluster.shutdown()
     assert killed and (result.images, result.failed) == (4, 0)

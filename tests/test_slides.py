@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,13 +23,13 @@ from shapely.geometry import shape as geometry
 
 import tacit
 from conftest import TINY
-from tacit.errors import InputError, OutputError, UsageError
+from tacit.errors import ConfigError, InputError, OutputError, UsageError
 from tacit.phantom import tissue
 from tacit.prepare.colour import lab_statistics
 from tacit.prepare.tiles import Join, cut
 from tacit.read.slide import Slide, open_slide
 from tacit.read.slide_readers import PictureReader
-from tacit.use import slide_predict
+from tacit.use import slide_predict, slide_task
 from tacit.use.engines import parsed_shard
 from tacit.use.instances import InstancesConfig
 from tacit.use.slide_predict import SlidesConfig, plan_tiles, predict_slide
@@ -326,7 +327,33 @@ def test_what_needs_the_whole_picture_is_refused(cohort: Path, drawn: Path, tmp_
         tacit.segment(cohort, tmp_path / "o", shard="0/2")
     with pytest.raises(UsageError, match="INPUT names none"):
         tacit.segment(drawn, tmp_path / "o", workers=2)
+    with pytest.raises(ConfigError, match=r"less than slides\.tile=100"):  # before anything is learnt
+        tacit.segment(cohort, tmp_path / "o", set=["slides.tile=100"])
     assert not (tmp_path / "o").exists()
+
+
+def test_a_part_writes_into_nobody_elses_folder(cohort: Path, learnt: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "report.html").write_text("mine")
+    for out in (mine, learnt):
+        before = files(out)
+        with pytest.raises(OutputError, match="no parts of a shared run are in it"):
+            tacit.segment(cohort, out, model=learnt, shard="0/2", set=SMALL)
+        assert files(out) == before and not (out / "shards").exists()
+
+
+def test_a_slide_that_torch_gives_up_is_named_and_the_rest_finishes(cohort: Path, learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = slide_task.find_glands
+
+    def breaking(slide: Slide, *others: Any) -> Any:
+        if slide.path.stem == sorted(p.stem for p in cohort.iterdir())[0]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return real(slide, *others)
+
+    monkeypatch.setattr(slide_task, "find_glands", breaking)
+    result = tacit.segment(cohort, tmp_path / "o", model=learnt, set=SMALL)
+    assert (result.images, result.failed) == (2, 1) and "can't allocate memory" in (tmp_path / "o" / "failures.csv").read_text()
 
 
 def test_slides_teach_by_their_tissue_each_as_much_as_the_others(cohort: Path, tmp_path: Path) -> None:

@@ -132,6 +132,11 @@ def check_alike(sets: Sequence[Labelled]) -> None:
             )
 
 
+def one_solver(how: How, sets: Sequence[Labelled]) -> How:
+    """`auto` as the solver that suits the largest of all sets, so that no two numbers of one answer come from two solvers."""
+    return how if how.solver != "auto" else replace(how, solver="sinkhorn" if max(map(len, sets)) > EXACT_UP_TO else "exact")
+
+
 def otdd(a: Labelled, b: Labelled, how: How | None = None, *, lone: bool = False) -> Distance:
     """How far `a` is from `b`. lone: labels with one sample may be (of resamples). Raises InputError, and SolverError where no optimum was reached."""
     how = how or How()
@@ -154,10 +159,12 @@ def otdd(a: Labelled, b: Labelled, how: How | None = None, *, lone: bool = False
 def costs(a: Labelled, b: Labelled, labels: Floats, weights: tuple[float, float]) -> Floats:
     """d_Z² of every sample of `a` to every sample of `b`, (n, m); labels (ka, kb): W₂² between them."""
     cost = np.empty((len(a), len(b)))
-    own, other, kinds = (a.x**2).sum(1), (b.x**2).sum(1), weights[1] * labels[:, b.y]
+    middle = (a.x.mean(0) + b.x.mean(0)) / 2  # squares far from 0 would lose the digits of the differences
+    x, x2 = a.x - middle, b.x - middle
+    own, other, kinds = (x**2).sum(1), (x2**2).sum(1), weights[1] * labels[:, b.y]
     for first in range(0, len(cost), BLOCK):
         rows = slice(first, first + BLOCK)
-        part = np.matmul(a.x[rows], b.x.T, out=cost[rows])
+        part = np.matmul(x[rows], x2.T, out=cost[rows])
         part *= -2
         part += own[rows, None]
         part += other

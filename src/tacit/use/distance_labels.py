@@ -86,7 +86,14 @@ def read_table(table: Path) -> dict[str, Facts]:
     name = next((low[n] for n in names if n in low), None)
     if name is None:
         raise InputError(f"--labels {table}: no column case (or path, file, image, name) among {', '.join(map(str, rows.columns))}; expected case,class")
-    return {Path(str(key).strip()).name: facts for key, facts in zip(rows[name], facts_of(rows.drop(columns=[name])), strict=True) if not pd.isna(key)}
+    known: dict[str, Facts] = {}
+    for key, facts in zip(rows[name], facts_of(rows.drop(columns=[name])), strict=True):
+        if pd.isna(key):
+            continue
+        file = Path(str(key).strip()).name
+        if known.setdefault(file, facts).get("label") != facts.get("label"):
+            raise InputError(f"--labels {table} gives {file!r} two labels; names of files must differ between folders, or let subfolders be the labels")
+    return known
 
 
 def row_of(look: Look, known: dict[str, Facts]) -> Facts | None:

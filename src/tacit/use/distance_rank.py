@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tacit.config import read_toml
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.prepare.steps import SEEN_FIRST
 from tacit.run import Run
-from tacit.use.distance import How, Labelled
+from tacit.use.distance import How, Labelled, one_solver
 from tacit.use.distance_change import WINDOW, change_of, series_steps, words_of
 from tacit.use.distance_features import Maker
 from tacit.use.distance_input import check_one_kind
@@ -54,7 +55,7 @@ def rank_candidates(source: str, names: Sequence[str], to: str, tried: Sequence[
     """The source as it is and after each candidate, against the target. One that cannot be done is a row of failures.csv."""
     target, plain = asked.find(to, names[-1], 1, maker), asked.find(source, AS_IT_IS, 0, maker)
     check_one_kind([plain.found, target.found])
-    sides = [plain]
+    sides, image = [plain], _first_image(plain)
     for name in tried:
         prepared, rest = series_steps(name) if plain.found.kind in ("slices", "series") else (None, name)
         side = (
@@ -63,8 +64,8 @@ def rank_candidates(source: str, names: Sequence[str], to: str, tried: Sequence[
         side.like = plain
         try:
             side.change = change_of(rest, target.found.looks) if rest else None
-            if side.change is not None:
-                side.change(plain.found.looks[0].read()[0])  # what can be done to none is said once
+            if side.change is not None and image is not None:
+                side.change(image)  # what can be done to none is said once
         except InputError as error:
             asked.run.fail(name, ReadError(name, f"it cannot be done to {names[0]}: {str(error).split(';')[0]}", "leave the candidate out"))
             continue
@@ -93,17 +94,24 @@ def rank_runs(sources: Sequence[str], names: Sequence[str], to: str, makers: dic
     """
     rows: list[tuple[Side, Labelled, Pair, float, float]] = []
     target = None
+    told_by: dict[str, str] | None = None
     share = 0.0
     for i, (source, name) in enumerate(zip(sources, names, strict=False)):
         own = asked.find(str(input_of(source)), name, i, makers[source])
         target = asked.find(to, names[-1], len(sources), makers[source])
+        if told_by is not None and target.clusters is not None:  # the clusters of the first run are the target's labels for all of them
+            looks = tuple(replace(look, label=told_by[look.key]) for look in target.found.looks if look.key in told_by)
+            target.found, target.clusters, target.labels_from = replace(target.found, looks=looks), None, f"the clusters by {names[0]}"
         check_one_kind([own.found, target.found])
         share = ready([own, target], makers[source], asked.plan, asked.run)
+        if target.clusters is not None and target.set is not None:
+            told_by = {key: target.set.classes[y] for key, y in zip(target.set.keys, target.set.y.tolist(), strict=True)}
         assert own.set is not None and target.set is not None
         scale = 1 / np.sqrt(2 * target.set.x.var(0).sum())
         sets = [replace(s, x=s.x * scale) for s in (own.set, target.set)]
-        pair = measured(sets, [(0, 1)], asked.how, **asked.draws)[0]
-        halves = halves_of(sets, asked.how, asked.plan.seed)
+        how = one_solver(asked.how, sets)
+        pair = measured(sets, [(0, 1)], how, **asked.draws)[0]
+        halves = halves_of(sets, how, asked.plan.seed)
         own.set = sets[0]
         rows.append((own, sets[1], replace(pair, a=i, b=len(sources)), halves[0], halves[1]))
     assert target is not None
@@ -137,11 +145,20 @@ def input_of(place: str) -> str | Path:
     return said
 
 
+def _first_image(side: Side) -> Any:
+    """The first image of a side that can be read; None where there is none."""
+    for look in side.found.looks:
+        with suppress(ReadError):
+            return look.read()[0]
+    return None
+
+
 def _ranked(sides: list[Side], maker: Maker, asked: Asked) -> Ranked:
     share = ready(sides, maker, asked.plan, asked.run)
     made = [side.set for side in sides if side.set is not None]
-    pairs = measured(made, [(i, len(made) - 1) for i in range(len(made) - 1)], asked.how, **asked.draws)
-    halves = halves_of(made, asked.how, asked.plan.seed)
+    how = one_solver(asked.how, made)
+    pairs = measured(made, [(i, len(made) - 1) for i in range(len(made) - 1)], how, **asked.draws)
+    halves = halves_of(made, how, asked.plan.seed)
     result = answer(made, pairs, halves, **asked.told(sides, maker, share))
     return replace(result, ranking=_rows(result, [halves[-1]] * len(pairs))), sides, pairs
 

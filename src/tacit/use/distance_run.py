@@ -15,7 +15,7 @@ from tacit.errors import UsageError
 from tacit.read.folder import named_files
 from tacit.run import command_line, open_run
 from tacit.use.device import prepare_device
-from tacit.use.distance import EPSILON, How
+from tacit.use.distance import EPSILON, How, one_solver
 from tacit.use.distance_change import candidates, change_of
 from tacit.use.distance_features import DEFAULT_FEATURES, Maker, find_features
 from tacit.use.distance_input import check_one_kind, find_set
@@ -122,8 +122,9 @@ def _against_each_other(sides: list[Side], split_by: str | None, maker: Maker, w
     check_one_kind([side.found for side in sides])
     share = ready(sides, maker, work.plan, work.run)
     made = [side.set for side in sides if side.set is not None]
-    pairs = measured(made, every(len(made)), work.how, **work.draws)
-    result = answer(made, pairs, halves_of(made, work.how, work.plan.seed), **work.told(sides, maker, share))
+    how = one_solver(work.how, made)
+    pairs = measured(made, every(len(made)), how, **work.draws)
+    result = answer(made, pairs, halves_of(made, how, work.plan.seed), **work.told(sides, maker, share))
     return result, sides, pairs
 
 

@@ -85,7 +85,7 @@ def by_processes(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> It
 def by_ray(work: Callable[[T], R], tasks: Sequence[T], address: str | None, gpus: float = 0) -> Iterator[tuple[T, R | Lost]]:
     """Each task with its result, as Ray's workers finish them. address: of a cluster; None: this machine alone. Raises MissingError."""
     ray = _ray()
-    begun = not ray.is_initialized()
+    begun, before = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
     if begun:
         _check_reachable(address)
         try:
@@ -115,6 +115,8 @@ def by_ray(work: Callable[[T], R], tasks: Sequence[T], address: str | None, gpus
     finally:
         if begun:
             ray.shutdown()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray puts a handler of its own there and leaves it
 
 
 def parsed_shard(shard: str | None) -> tuple[int, int] | None:
@@ -124,13 +126,13 @@ def parsed_shard(shard: str | None) -> tuple[int, int] | None:
     """
     environment = os.environ
     if shard is None:
-        if int(environment.get("WORLD_SIZE", "1")) <= 1:
+        if environment.get("WORLD_SIZE", "1").strip() in ("", "0", "1"):
             return None
         shard = "auto"
     if shard == "auto":
         if "SLURM_ARRAY_TASK_ID" in environment and "SLURM_ARRAY_TASK_COUNT" in environment:
-            first = int(environment.get("SLURM_ARRAY_TASK_MIN", "0"))
-            shard = f"{int(environment['SLURM_ARRAY_TASK_ID']) - first}/{environment['SLURM_ARRAY_TASK_COUNT']}"
+            first, step = int(environment.get("SLURM_ARRAY_TASK_MIN", "0")), int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
+            shard = f"{(int(environment['SLURM_ARRAY_TASK_ID']) - first) // step}/{environment['SLURM_ARRAY_TASK_COUNT']}"
         elif "RANK" in environment and "WORLD_SIZE" in environment:
             shard = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
         elif "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:

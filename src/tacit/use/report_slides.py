@@ -38,7 +38,9 @@ def summarise(out: Path, run: Run, cases: Cases, settings: dict[str, Any], class
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = _rows(out, cases)
-        failures = _all_failures(out) if shard else run.failures
+        done = {row["slide"] for row in rows}
+        name_of = {str(Path(path).resolve()): name for name, path in cases}
+        failures = [row for row in _all_failures(out) if name_of.get(str(Path(row[0]).resolve())) not in done] if shard else run.failures
         write_atomic(out / "tables" / "slides.csv", _table(rows))
         write_atomic(out / "report.html", _page(out, run, cases, rows, failures, settings, class_name))
         if shard:

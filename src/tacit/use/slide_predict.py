@@ -50,7 +50,7 @@ class Seen:
     tissue: Tissue
     tissue_mm2: float
     far_from_drawing: float | None  # median over some tiles
-    confidence: float  # mean of |2p − 1| over what was looked at
+    confidence: float  # mean of |2p − 1| where gland or core may be (p above 0)
     network_seconds: float
     join_seconds: float
 

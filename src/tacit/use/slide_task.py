@@ -82,6 +82,9 @@ def segment_slide(task: SlideTask) -> Outcome:
         return Outcome(task.name, task.path, str(error), "free space, then run again with --resume")
     except (MemoryError, cv2.error) as error:
         return Outcome(task.name, task.path, f"it is too large for this machine's memory ({type(error).__name__})", "set a smaller slides.tile or slides.batch")
+    except RuntimeError as error:  # torch has no class of its own for memory of the processor
+        said = (str(error).splitlines() or [""])[0][:200]
+        return Outcome(task.name, task.path, f"{type(error).__name__}: {said}", "if it speaks of memory set a smaller slides.batch; else please report it")
 
 
 def done(task: SlideTask) -> dict[str, Any] | None:
@@ -121,6 +124,7 @@ def find_glands(slide: Slide, network: Any, c: SlidesConfig, own: InstancesConfi
 
 
 def _segment(task: SlideTask) -> None:
+    (Path(task.out) / "slides" / f"{task.name}.json").unlink(missing_ok=True)  # an older answer is no longer vouched for
     out, network = Path(task.out), _network(task.model, task.device, task.threads)
     c, own = build(SlidesConfig, task.slides), build(InstancesConfig, task.instances)
     with _scratch(out / "scratch" / task.name) as scratch, open_slide(task.path) as slide:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tacit.cases import Cases
 from tacit.config import Config, build
-from tacit.errors import InputError, ReadError, UsageError
+from tacit.errors import ConfigError, InputError, OutputError, ReadError, UsageError
 from tacit.files import sha256, sha256_of_ends
 from tacit.learn.methods import METHODS
 from tacit.learn.sources import Tiles, TilesConfig, find_places
@@ -77,10 +77,14 @@ def segment_slides(
     check_engine(asked.engine, asked.workers, asked.address)
     check_trackers(how["track"] or [])
     slides, own = build(SlidesConfig, chosen.pop("slides", {})), build(InstancesConfig, chosen.pop("instances", {}))
+    if not 0 <= slides.overlap < slides.tile:
+        raise ConfigError(f"slides.overlap={slides.overlap}: expected from 0 to less than slides.tile={slides.tile}; give both")
     task = _task(source, how, chosen)
     part = parsed_shard(asked.shard)
     if part is not None and task.learns:
         raise UsageError("--shard shares out what an earlier run learnt: learn once with tacit segment SLIDES -o RUN, then give --model RUN to every part")
+    if part is not None and Path(out).is_dir() and (there := {p.name for p in Path(out).iterdir()}) and "shards" not in there:
+        raise OutputError(f"OUT {out} is not empty, and no parts of a shared run are in it; give another folder")
     device = prepare_device(how["device"], how["threads"])
     task.network.to(device)
     options = {"input": str(source), "method": task.method, "model": str(how["model"]) if how["model"] else None, "classes": task.named, "mpp": how["mpp"]}
