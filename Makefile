@@ -45,6 +45,7 @@ proof: venv
 	$(PY) benchmarks/few_labels.py
 	$(PY) benchmarks/classify.py
 	$(PY) benchmarks/classify_ucsd.py
+	$(PY) benchmarks/classify_starts.py
 	$(PY) benchmarks/classify_memory.py
 	$(PY) benchmarks/lesions.py
 	$(PY) benchmarks/covid_ct_md.py

@@ -98,6 +98,24 @@ def run(row: str, seed: int) -> None:
     )
 
 
+def asked(doc: str | None, known: tuple[str, ...], seeds: list[int]) -> tuple[list[str], list[int]]:
+    """Rows and seeds that a benchmark on UCSD's pictures is asked for; none where --list asks for their names."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help=", ".join(known))
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(known))
+        return [], []
+    if unknown := [row for row in options.rows if row not in known]:
+        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(known)}")
+    if not DATA.is_dir():
+        parser.error(f"no slices at {DATA}; set TACIT_DATA")
+    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
+    return options.rows or list(known), options.seeds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", help=", ".join(ROWS))

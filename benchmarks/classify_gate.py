@@ -9,12 +9,11 @@ branch. Then all rows that are there against `no-gate`, paired. Images: ucsd-cov
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 
 import tacit
-from classify import DATA, RESULTS, WORK, fitted_and_scored, ucsd
+from classify import RESULTS, WORK, asked, fitted_and_scored, ucsd
 from provenance import stamp
 from tacit.files import write_atomic
 from tacit.prepare.gate import GATES
@@ -56,17 +55,9 @@ def compare(seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    options = parser.parse_args()
-    if unknown := [row for row in options.rows if row not in ROWS]:
-        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    if not DATA.is_dir():
-        parser.error(f"no slices at {DATA}; set TACIT_DATA")
-    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
-    for seed in options.seeds:
-        for row in options.rows or ROWS:
+    rows, seeds = asked(__doc__, ROWS, [0])
+    for seed in seeds:
+        for row in rows:
             run(row, seed)
         compare(seed)
 

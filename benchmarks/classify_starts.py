@@ -10,9 +10,7 @@ pipeline; `vote` the mean of all rows of that share that are there. 203 test pic
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import tacit
-from classify import DATA, RESULTS, WORK, ucsd
+from classify import DATA, RESULTS, WORK, asked, ucsd
 from classify_ucsd import kept_as, share_of, table_of
 from provenance import stamp
 from tacit.files import write_atomic
@@ -125,21 +123,9 @@ def _answers(start: str, share: int, seed: int, cases: list[str], classes: tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--list", action="store_true")
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(ROWS))
-        return
-    if unknown := [row for row in options.rows if row not in ROWS]:
-        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    if not DATA.is_dir():
-        parser.error(f"no slices at {DATA}; set TACIT_DATA")
-    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
-    for seed in options.seeds:
-        for row in options.rows or ROWS:
+    rows, seeds = asked(__doc__, ROWS, [0])
+    for seed in seeds:
+        for row in rows:
             run(row, seed)
 
 

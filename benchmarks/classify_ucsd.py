@@ -10,17 +10,15 @@ found there is no such twin, and the picture is counted. Images: ucsd-covid-ct b
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from classify import DATA, RESULTS, WORK, fitted_and_scored, ucsd
+from classify import RESULTS, WORK, asked, fitted_and_scored, ucsd
 from provenance import stamp
 from tacit.files import write_atomic
 from tacit.prepare.twins import KINDS, twin
@@ -109,21 +107,9 @@ def run(row: str, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--list", action="store_true")
-    options = parser.parse_args()
-    if options.list:
-        print("\n".join(ROWS))
-        return
-    if unknown := [row for row in options.rows if row not in ROWS]:
-        parser.error(f"unknown row {unknown[0]!r}; known are {', '.join(ROWS)}")
-    if not DATA.is_dir():
-        parser.error(f"no slices at {DATA}; set TACIT_DATA")
-    os.environ.setdefault("TACIT_CACHE", str(WORK / "cache"))
-    for seed in options.seeds:
-        for row in options.rows or ROWS:
+    rows, seeds = asked(__doc__, ROWS, [0, 1, 2])
+    for seed in seeds:
+        for row in rows:
             run(row, seed)
 
 

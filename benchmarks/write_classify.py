@@ -18,6 +18,14 @@ UCSD = {
     "background-only": "all of train, no lungs",
     "lung-only": "all of train, lungs only",
 }
+BEGINS = {
+    "texture": "texture is the default pipeline, no network",
+    "random": "random weights",
+    "drawn": "drawn CT slices (`--weights phantom:ct`)",
+    "self-trans": "Self-Trans (MoCo twice, no labels)",
+    "byol": "BYOL without labels",
+    "vote": "the mean of the five",
+}
 STARTS = {"texture": "texture", "random": "random", "drawn": "drawn slices", "self-trans": "Self-Trans", "byol": "BYOL", "vote": "vote of these"}
 
 
@@ -46,8 +54,8 @@ def classes(results: Path) -> str:
     starts = [json.loads(p.read_text()) for p in sorted((folder / "starts").glob("*.json"))]
     if starts:
         text += (
-            "\nThe same split, by a network from pixels (ResNet-18, `--pipeline end-to-end`, 128 px, two members of 80 steps) from several starts: random weights, drawn CT slices (`--weights phantom:ct`), Self-Trans (MoCo twice) and BYOL without labels; "
-            "texture is the default pipeline, vote the mean of the five. The gain is over texture by the same labels, with DeLong's p over papers, not corrected. `python benchmarks/classify_starts.py`\n\n"
+            "\nThe same split, by a network from pixels (ResNet-18, `--pipeline end-to-end`, 128 px, two members of 80 steps) from several starts: "
+            f"{'; '.join(said for name, said in BEGINS.items() if any(r['start'] == name for r in starts))}. The gain is over texture by the same labels, with DeLong's p over papers, not corrected. `python benchmarks/classify_starts.py`\n\n"
             "| start | labels | pictures | seed | area, test | F1 of COVID, test | over texture | CPU seconds of the start | of the fit |\n|---|---|---|---|---|---|---|---|---|\n"
             + "\n".join(_start(r) for r in sorted(starts, key=lambda r: (r["share"], list(STARTS).index(r["start"]), r["seed"])))
             + "\n"

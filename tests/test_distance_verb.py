@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,21 @@ def test_series_are_compared_by_slice_or_as_a_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"modalities are mixed \(a slices, pictures pictures\)"):
         save(tmp_path / "pictures")
         tacit.distance([tmp_path / "a", tmp_path / "pictures"], tmp_path / "o3", **BRIEF)
+
+
+def test_two_zips_of_one_name_are_two_sets(tmp_path: Path) -> None:
+    for place, count in (("here", 2), ("there", 3)):
+        (tmp_path / place).mkdir()
+        with zipfile.ZipFile(tmp_path / place / "scans.zip", "w") as archive:
+            for i in range(count):
+                image = chest()[0]
+                grain = np.random.default_rng([i, count]).normal(0, 20 + 60 * i, image.pixels.shape) * (image.pixels > -500)
+                write_nifti(tmp_path / "v.nii.gz", replace(image, pixels=np.clip(image.pixels + grain, -1024, 2000).astype(np.int16)))
+                archive.write(tmp_path / "v.nii.gz", f"{place}{i}.nii.gz")
+    zips = [tmp_path / "here" / "scans.zip", tmp_path / "there" / "scans.zip"]
+    r = tacit.distance(zips, tmp_path / "o", labels=["kmeans:2"], **BRIEF)
+    slices = [s["samples"] for s in r.sets]
+    assert slices[0] and 3 * slices[0] == 2 * slices[1]  # of two series here, three there
 
 
 def test_slides_are_compared_by_tile(data: Path, tmp_path: Path) -> None:

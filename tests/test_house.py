@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "tacit"
 FILES = sorted(SRC.rglob("*.py"))
 LEVEL = {
-    "errors": 0, "interrupt": 0, "files": 0, "config": 0, "image": 0, "cases": 0, "run": 0,
+    "errors": 0, "interrupt": 0, "files": 0, "config": 0, "image": 0, "cases": 0, "run": 0, "run_folder": 0,
     "read": 1, "phantom": 1, "parts": 1, "report": 1,
     "prepare": 2, "learn": 3, "use": 4, "serve": 5, "scale": 5, "cli": 6, "__init__": 7, "__main__": 7,
 }  # fmt: skip

@@ -29,6 +29,7 @@ from tacit.prepare.colour import lab_statistics
 from tacit.prepare.tiles import Join, cut
 from tacit.read.slide import Slide, open_slide
 from tacit.read.slide_readers import PictureReader
+from tacit.run import open_run
 from tacit.use import slide_predict, slide_task
 from tacit.use.engines import parsed_shard
 from tacit.use.instances import InstancesConfig
@@ -405,6 +406,27 @@ def test_a_part_that_cannot_be_is_refused(shard: str, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="i/n"):
         parsed_shard(shard)
+
+
+def test_an_array_with_holes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ID": "5", "MIN": "2", "MAX": "6", "STEP": "1", "COUNT": "3"}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    with pytest.raises(UsageError, match="--array=0-2"):
+        parsed_shard("auto")
+
+
+def test_a_part_at_work_keeps_its_folder_from_being_replaced(tmp_path: Path) -> None:
+    with open_run(tmp_path / "out", command="segment", settings={}, reads=[]):
+        pass
+    with (
+        open_run(tmp_path / "out" / "shards" / "1-of-2", command="segment", settings={}, reads=[]) as part,
+        pytest.raises(OutputError, match="shards/1-of-2"),
+        open_run(tmp_path / "out", command="segment", settings={}, reads=[], overwrite=True),
+    ):
+        pass
+    assert (part.folder / "run.json").is_file()
+    with open_run(tmp_path / "out", command="segment", settings={}, reads=[], overwrite=True):
+        assert not part.folder.exists()
 
 
 def workers_of(parent: int) -> list[int]:

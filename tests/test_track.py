@@ -27,7 +27,7 @@ from tacit.report.track import Curves
 from tacit.report.tracked import Tracked, check_trackers
 from tacit.report.trackers.contract import About, Outcome, Point, curve_name
 from tacit.report.trackers.to_mlflow import MLflow
-from tacit.run import OWN
+from tacit.run_folder import OWN
 from test_pretrain import TINY
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages

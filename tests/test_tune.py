@@ -22,7 +22,7 @@ from tacit.errors import InputError, TrainingError, UsageError
 from tacit.learn.search_space import Choice, Space, Span, narrowed, nested, widened
 from tacit.learn.table_classifier import grouped_folds
 from tacit.learn.tune import Pruned, Trial, TuneConfig, importance, search
-from tacit.run import OWN as WRITTEN
+from tacit.run_folder import OWN as WRITTEN
 from test_two_level import slice_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages

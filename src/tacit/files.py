@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tacit.errors import StorageError
@@ -38,6 +40,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """One process at a time; others wait. The kernel frees the lock when its owner dies. Raises StorageError where `place` cannot be written."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.open("a+")
+    except OSError as error:
+        raise storage_error(place, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

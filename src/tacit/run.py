@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
 import platform
 import resource
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,43 +32,8 @@ from tacit.cases import Cases
 from tacit.config import Config, read_toml, to_toml
 from tacit.errors import OutputError, ReadError, UsageError
 from tacit.files import storage_error, write_atomic
+from tacit.run_folder import check_apart, clear, take
 
-OWN = [
-    "images",
-    "run.json",
-    "manifest.csv",
-    "config.toml",
-    "log.txt",
-    "metrics.csv",
-    "failures.csv",
-    "checkpoints",
-    "model",
-    "masks",
-    "probability",
-    "planes",
-    "uncertainty",
-    "geojson",
-    "tables",
-    "figures",
-    "report.html",
-    "reports",
-    "pairs.csv",
-    "points.csv",
-    "submission.csv",
-    "threshold.json",
-    "metric.safetensors",
-    "items",
-    "cases",
-    "runs",
-    "track",
-    "tuned.toml",
-    "input",
-    "labels",
-    "slides",
-    "scratch",
-    "shards",
-    ".lock",
-]
 SECRET = ("salt",)  # options that no record may hold
 PACKAGES = ["tacit", "torch", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "timm", "segmentation-models-pytorch"]
 
@@ -163,7 +126,7 @@ def open_run(
     if resume and present - {".lock"} and "run.json" not in present:
         raise OutputError(f"OUT {folder} holds files but no run.json, so there is no run to resume; give another folder")
     if present - {".lock"} and (overwrite or not resume):
-        _check_apart(folder, reads)
+        check_apart(folder, reads)
     if present - {".lock"} and not (resume or overwrite):
         raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
     try:
@@ -172,12 +135,9 @@ def open_run(
     except OSError as error:
         raise storage_error(folder, error) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when its owner dies
-        except OSError as error:
-            raise OutputError(f"OUT {folder} is being written by another run; wait for it or give another folder") from error
+        take(lock, folder)
         if overwrite:
-            _clear(folder, present)
+            clear(folder, present)
         earlier = _earlier(folder, settings) if resume else {}
         run = Run(folder, earlier if earlier.get("status") == "finished" and not reopen else _record(command, earlier), earlier=earlier)
         if resume:
@@ -192,7 +152,7 @@ def open_run(
                 yield from _kept(run)
         except UsageError:
             if not earlier and not run.failures:  # refused before anything was done: the corrected command finds OUT as it was
-                _clear(folder, {p.name for p in folder.iterdir()})
+                clear(folder, {p.name for p in folder.iterdir()})
             raise
         finally:
             with contextlib.suppress(OSError):
@@ -221,31 +181,6 @@ def _kept(run: Run) -> Iterator[Run]:
         raise
     run.record["status"] = "finished"
     run.save_record()
-
-
-def _check_apart(folder: Path, reads: Iterable[str | Path | None]) -> None:
-    """Refuses an OUT that is, or holds, what the run reads, or the link by which it is reached, or what a link leads to."""
-    places = _both_ways(folder)
-    for path in reads:
-        if path is not None and os.path.lexists(path):
-            ways = _both_ways(path)
-            if any(way.is_relative_to(place) for way in ways for place in places):
-                verb = "is" if ways & places else "holds"
-                raise OutputError(f"OUT {folder} {verb} {path}, which this run reads (--overwrite would delete it); give another OUT")
-
-
-def _both_ways(path: str | Path) -> set[Path]:
-    """Where a path lies as it is written, and with its links followed."""
-    return {Path(os.path.abspath(path)), Path(os.path.realpath(path))}
-
-
-def _clear(folder: Path, present: set[str]) -> None:
-    foreign = sorted(present - set(OWN))
-    if foreign or (present - {".lock"} and "run.json" not in present):
-        raise OutputError(f"--overwrite would delete what Tacit did not write in {folder} ({', '.join(foreign or sorted(present))[:120]}); give another folder")
-    for name in present - {".lock"}:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def command_line(verb: str, source: str | Path, out: str | Path, defaults: dict[str, Any] | None = None, /, **options: Any) -> str:

@@ -6,6 +6,7 @@ fit(cases, labels, groups, shop)   teaches members that each left patients out; 
 answers(cases)                     the members' answers to cases as they were kept
 device                             where its networks answer
 SEARCH                             settings that `--tune` may change; {} where it may not (learn/search_space.py)
+whole(config)                      settings with what the named model brings laid below them; a pipeline without models has none
 maps(case)                         where in its slices the evidence lies, (m, h, w) in 0–1, m slices evenly along it; None where a pipeline cannot say
 """
 

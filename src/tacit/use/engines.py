@@ -131,8 +131,7 @@ def parsed_shard(shard: str | None) -> tuple[int, int] | None:
         shard = "auto"
     if shard == "auto":
         if "SLURM_ARRAY_TASK_ID" in environment and "SLURM_ARRAY_TASK_COUNT" in environment:
-            first, step = int(environment.get("SLURM_ARRAY_TASK_MIN", "0")), int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
-            shard = f"{(int(environment['SLURM_ARRAY_TASK_ID']) - first) // step}/{environment['SLURM_ARRAY_TASK_COUNT']}"
+            shard = _of_array({name: int(environment.get(f"SLURM_ARRAY_TASK_{name}", "-1")) for name in ("ID", "MIN", "MAX", "STEP", "COUNT")})
         elif "RANK" in environment and "WORLD_SIZE" in environment:
             shard = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
         elif "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
@@ -143,6 +142,16 @@ def parsed_shard(shard: str | None) -> tuple[int, int] | None:
     if not slash or not which.strip().isdigit() or not of.strip().isdigit() or not 0 <= int(which) < int(of):
         raise UsageError(f"--shard {shard}: expected i/n with i from 0 to n − 1, for example 0/4")
     return int(which), int(of)
+
+
+def _of_array(task: dict[str, int]) -> str:
+    """i/n of a task of SLURM's array, whose numbers may begin anywhere and go by steps; of a list such as 2,5,6 SLURM does not say which stands where."""
+    first, step, count = max(task["MIN"], 0), max(task["STEP"], 1), task["COUNT"]
+    if task["MAX"] >= 0 and (task["MAX"] - first) // step + 1 != count:
+        raise UsageError(
+            f"--shard auto: SLURM's array from {first} to {task['MAX']} has {count} tasks, so it is a list with holes; use --array=0-{count - 1}, or give --shard i/n, i from 0"
+        )
+    return f"{(task['ID'] - first) // step}/{count}"
 
 
 def check_engine(engine: str, workers: int, address: str | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import json
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from tacit.cases import Cases
 from tacit.config import to_toml
-from tacit.files import storage_error, write_atomic
+from tacit.files import locked, write_atomic
 from tacit.report.page import Panel, page
 from tacit.report.picture import embedded
 from tacit.run import Run, as_csv
@@ -29,14 +28,7 @@ COLUMNS = (
 def summarise(out: Path, run: Run, cases: Cases, settings: dict[str, Any], class_name: str, *, shard: bool) -> list[dict[str, Any]]:
     """Writes tables/slides.csv and report.html below OUT, and where shards share it run.json, log.txt and failures.csv of them all. Gives the rows."""
     run.save_record()
-    place = out / "slides" / ".summary.lock"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.open("a+")
-    except OSError as error:
-        raise storage_error(place, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(out / "slides" / ".summary.lock"):
         rows = _rows(out, cases)
         done = {row["slide"] for row in rows}
         name_of = {str(Path(path).resolve()): name for name, path in cases}

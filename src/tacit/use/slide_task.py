@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import gzip
 import json
 import os
@@ -24,7 +23,7 @@ import numpy as np
 
 from tacit.config import build
 from tacit.errors import InputError, ReadError, StorageError
-from tacit.files import storage_error, write_atomic
+from tacit.files import locked, storage_error, write_atomic
 from tacit.learn.methods import METHODS
 from tacit.prepare.regions import Rules, find_regions
 from tacit.read.slide import Slide, open_slide, stated_mpp
@@ -70,7 +69,7 @@ class Outcome:
 def segment_slide(task: SlideTask) -> Outcome:
     """Does what is missing of a slide. What is wrong with the slide, the memory or the disk is said in the outcome, so that the others go on."""
     try:
-        with _alone(task):
+        with locked(Path(task.out) / "slides" / f".{task.name}.lock"):
             if done(task) is None:
                 _segment(task)
         return Outcome(task.name, task.path)
@@ -196,20 +195,6 @@ def _figure(slide: Slide, labels: Path) -> Any:
         coarse = file.pages[-1].asarray().astype(np.int32)
     size = (picture.shape[1], picture.shape[0])
     return outlined(picture, cv2.resize(coarse.astype(np.float64), size, interpolation=cv2.INTER_NEAREST).astype(np.int32), width=1)
-
-
-@contextlib.contextmanager
-def _alone(task: SlideTask) -> Iterator[None]:
-    """One process at a time does a slide; the kernel frees the lock when its owner dies."""
-    place = Path(task.out) / "slides" / f".{task.name}.lock"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.open("a+")
-    except OSError as error:
-        raise storage_error(place, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: fr
     """
     place, kept = Path(source), None
     if place.suffix.lower() == ".zip":
-        place = unpack(place, run.folder / "input")
+        place = unpack(place, run.folder / "input" / hashlib.sha256(str(place.absolute()).encode()).hexdigest()[:16])  # two zips may have one name
     if place.suffix.lower() in (".csv", ".parquet"):
         kept = _listed(place)
         volumes, dicoms = [p for p in kept if is_volume(p)], [p for p in kept if not is_volume(p)]
