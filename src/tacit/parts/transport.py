@@ -23,8 +23,9 @@ MOST_STEPS = 100_000_000  # pivots of the simplex: 4,000 samples a side take a f
 MOST_GAP = 1e-6  # of the mean cost, between primal and dual
 DENSE = 160_000  # pairs up to which all of them are solved at once
 ASKED = 4  # one of so many samples is in the part whose dual makes the shortlist
-EACH = 14  # pairs of a sample on the shortlist, about
+EACH = 8  # pairs of a sample on the shortlist, about
 OFF = 1e-11  # of the mean cost, by which a pair may violate the dual
+NEARLY = 1e-2  # of the mean cost, by which a pair that joins the list may still cost too much
 MOST_LISTS = 60
 BLOCK = 64  # rows that are looked at together, so that they stay in the processor's cache
 
@@ -48,17 +49,16 @@ def exact(cost: Floats, a: Floats, b: Floats, *, most_steps: int = MOST_STEPS) -
     scale = max(float(cost.mean()), 1e-300)
     if cost.size <= DENSE:
         return _solved(cost, a, b, scale, most_steps)
-    pairs = _shortlist(cost, a, b, most_steps)
+    listed = _shortlist(cost, a, b, most_steps)
     for _ in range(MOST_LISTS):
-        rows, columns = np.divmod(pairs, len(b))
-        values = cost[rows, columns]
+        places = np.flatnonzero(listed)
+        rows, columns = np.divmod(places, len(b))
+        values = cost.ravel()[places]
         values = np.where(values == 0, 1e-300, values)  # a pair that costs nothing is a pair
         found, v = _run(coo_matrix((values, (rows, columns)), shape=cost.shape), a, b, most_steps)
-        violated = _violated(cost, found.potential, v, OFF * scale)
-        if not len(violated):
+        if not _lengthened(listed, cost, found.potential, v, scale):
             joined = float(found.mass @ cost[found.rows, found.columns])
             return _checked(Coupling(joined, found.rows, found.columns, found.mass, found.potential), v, a, b, scale)
-        pairs = np.union1d(pairs, violated)
     return _solved(cost, a, b, scale, most_steps)
 
 
@@ -102,8 +102,8 @@ def _checked(found: Coupling, v: Floats, a: Floats, b: Floats, scale: float) -> 
     return found
 
 
-def _shortlist(cost: Floats, a: Floats, b: Floats, most_steps: int) -> Places:
-    """Pairs, as places in the flat matrix, that probably hold the optimum, and a staircase that holds some coupling in any case."""
+def _shortlist(cost: Floats, a: Floats, b: Floats, most_steps: int) -> NDArray[np.bool_]:
+    """The pairs (n, m) that probably hold the optimum, and a staircase that holds some coupling in any case."""
     n, m = cost.shape
     rows, columns = np.arange(0, n, ASKED), np.arange(0, m, ASKED)
     part, _ = _run(np.ascontiguousarray(cost[::ASKED, ::ASKED]), a[rows] / a[rows].sum(), b[columns] / b[columns].sum(), most_steps)
@@ -111,35 +111,40 @@ def _shortlist(cost: Floats, a: Floats, b: Floats, most_steps: int) -> Places:
     for first in range(0, len(rows), BLOCK):
         some = slice(first, first + BLOCK)
         np.minimum(g, (cost[rows[some]] - part.potential[some, None]).min(0), out=g)
-    each, f, listed = min(EACH, n - 1, m - 1), np.empty(n), []
+    listed, f = np.zeros((n, m), bool), np.empty(n, np.float32)
     for first in range(0, n, BLOCK):
-        reduced = cost[first : first + BLOCK] - g
+        reduced = (cost[first : first + BLOCK] - g).astype(np.float32)
         f[first : first + BLOCK] = reduced.min(1)
-        across = np.argpartition(reduced.astype(np.float32), each, axis=1)[:, :each]
-        listed.append((np.arange(first, first + len(reduced))[:, None] * m + across).ravel())
+        listed[first : first + BLOCK] = _least(reduced)
     for first in range(0, m, BLOCK):
-        reduced = np.ascontiguousarray(cost[:, first : first + BLOCK].T, np.float32) - f.astype(np.float32)
-        down = np.argpartition(reduced, each, axis=1)[:, :each]
-        listed.append((down * m + np.arange(first, first + len(reduced))[:, None]).ravel())
-    return np.unique(np.concatenate([*listed, _staircase(a, b)]))
+        reduced = np.ascontiguousarray(cost[:, first : first + BLOCK].T, np.float32) - f
+        listed[:, first : first + BLOCK] |= _least(reduced).T
+    listed[_staircase(a, b)] = True
+    return listed
 
 
-def _violated(cost: Floats, u: Floats, v: Floats, off: float) -> Places:
-    """The pairs whose cost is less than the dual allows."""
-    found = []
+def _least(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The EACH least of each row, and what equals the last of them."""
+    each = min(EACH, values.shape[1]) - 1
+    return values <= np.partition(values, each, axis=1)[:, each, None]
+
+
+def _lengthened(listed: NDArray[np.bool_], cost: Floats, u: Floats, v: Floats, scale: float) -> bool:
+    """Whether some pair costs less than the dual allows; then it, and those that nearly do, are listed too."""
+    violated = False
     for first in range(0, len(cost), BLOCK):
         slack = cost[first : first + BLOCK] - v
         slack -= u[first : first + BLOCK, None]
-        if slack.min() < -off:
-            found.append(np.flatnonzero(slack.ravel() < -off) + first * cost.shape[1])
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        violated = violated or bool(slack.min() < -OFF * scale)
+        listed[first : first + BLOCK] |= slack < NEARLY * scale
+    return violated
 
 
-def _staircase(a: Floats, b: Floats) -> Places:
+def _staircase(a: Floats, b: Floats) -> tuple[Places, Places]:
     """The pairs of the coupling that fills both sides in their order (north-west corner)."""
     ends = np.sort(np.concatenate([a.cumsum(), b.cumsum()]))
     at = np.concatenate([[0.0], ends])
     middle = (at[1:] + at[:-1]) / 2
     rows = np.minimum(np.searchsorted(a.cumsum(), middle), len(a) - 1)
     columns = np.minimum(np.searchsorted(b.cumsum(), middle), len(b) - 1)
-    return np.asarray(rows * len(b) + columns)
+    return rows, columns
