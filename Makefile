@@ -31,6 +31,8 @@ proof: venv
 	$(PY) benchmarks/lung_unet.py "$${TACIT_DATA:-../shared/data}"
 	$(PY) benchmarks/scale.py
 	$(PY) -m pip install --quiet --constraint constraints.txt ".[bench]" && $(PY) benchmarks/slides_segment.py
+	$(PY) benchmarks/slides_equal.py
+	$(PY) benchmarks/slides_cost.py
 	$(PY) benchmarks/baselines.py
 	$(PY) benchmarks/apply.py
 	$(PY) benchmarks/chest.py --seeds 0 1 2

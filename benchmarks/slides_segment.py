@@ -1,17 +1,21 @@
 """Whole slides: memory at three sizes, the join beside the network, the same network under MONAI, and the tissue of a slide of 100,000 px.
 
-    python benchmarks/slides_segment.py [PART …]        mask join-2048 memory join-4096 workers; writes benchmarks/results/slides_segment.json after each row
+    python benchmarks/slides_segment.py [PART …]        mask join-2048 memory join-4096 workers idle; writes benchmarks/results/slides_segment.json after each row
 
 Rows that are there are not measured again (delete the file to begin anew). One thread. The made slides are mostly glass, with drawn tissue in a
 few places from corner to corner: what is measured is what grows with height and width, not the network, which is tiny and untaught.
 memory: each slide in a process of its own that may map 8 GB; the peak above what the process holds once the network has answered one batch.
 The network sees level-0 pixels, so that the plane of labels is as large as the slide.
+idle: how often a worker of `tacit segment --workers` has no thread that runs or waits for a core, looked at every 20 ms from the first slide's end until
+there are no slides left to begin.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +43,7 @@ from tacit.read.slide import Slide, open_slide
 from tacit.read.slide_readers import PictureReader
 from tacit.use.engines import by_processes, one_after_another
 from tacit.use.instances import InstancesConfig
+from tacit.use.model import save_model
 from tacit.use.slide_predict import SlidesConfig, predict_slide
 from tacit.use.slide_task import find_glands
 
@@ -212,6 +217,57 @@ def workers() -> dict[str, Any]:
     return row | {"scaling": scaling["decode"], "machine_scaling": scaling["machine"], "share": scaling["decode"] / scaling["machine"], "rounds": ROUNDS}
 
 
+def idle() -> dict[str, Any]:
+    """Shares of the time, of one worker and of two."""
+    row: dict[str, Any] = {"slides": 8, "every_ms": 20}
+    cohort = WORK / "cohort"
+    for k in range(row["slides"]):
+        make_slide(cohort / f"{k}.tif", 4_096)
+    save_model(WORK / "run" / "model", "phantom", tiny(0.5), {"images": 0})
+    for count in (1, 2):
+        out = WORK / f"idle-{count}"
+        shutil.rmtree(out, ignore_errors=True)
+        command = [
+            sys.executable,
+            "-m",
+            "tacit",
+            "segment",
+            str(cohort),
+            "-o",
+            str(out),
+            "--model",
+            str(WORK / "run"),
+            "--workers",
+            str(count),
+            "--set",
+            "instances.threshold=0.5",
+        ]
+        run = psutil.Process(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid)
+        seen: dict[int, list[bool]] = {}
+        while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
+            if not seen and (out / "slides").is_dir() and any((out / "slides").glob("*.json")):
+                seen = {p.pid: [] for p in (run.children() if count > 1 else [run]) if count == 1 or "spawn_main" in " ".join(p.cmdline())}
+            if seen and len(list((out / "slides").glob("*.json"))) > row["slides"] - count:
+                break
+            for process, looks in seen.items():
+                looks.append(_at_work(process))
+            time.sleep(row["every_ms"] / 1e3)
+        if run.wait():
+            raise SystemExit(f"{' '.join(command)} failed")
+        row[f"idle_{count}"] = [round(1 - float(np.mean(looks)), 4) for looks in seen.values()]
+        row[f"looks_{count}"] = [len(looks) for looks in seen.values()]
+    return row
+
+
+def _at_work(process: int) -> bool:
+    """Whether a thread runs or waits for a core."""
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            if (task / "stat").read_text().rpartition(")")[2].split()[0] == "R":
+                return True
+    return False
+
+
 def main(parts: list[str]) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     rows = json.loads(RESULT.read_text())["rows"] if RESULT.is_file() else {}
@@ -229,11 +285,11 @@ def main(parts: list[str]) -> None:
                     done = subprocess.run([sys.executable, __file__, "--memory", str(path)], capture_output=True, text=True, check=True)
                     keep(f"memory {size}", json.loads(done.stdout.splitlines()[-1]))
         elif part not in rows:
-            keep(part, join(int(part.removeprefix("join-"))) if part.startswith("join-") else {"mask": mask, "workers": workers}[part]())
+            keep(part, join(int(part.removeprefix("join-"))) if part.startswith("join-") else {"mask": mask, "workers": workers, "idle": idle}[part]())
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
         memory(sys.argv[2])
     else:
-        main(sys.argv[1:] or ["mask", "join-2048", "memory", "join-4096", "workers"])
+        main(sys.argv[1:] or ["mask", "join-2048", "memory", "join-4096", "workers", "idle"])

@@ -23,7 +23,7 @@ from write_pairs import pairs
 from write_query import queries
 from write_rivals import rivals
 from write_shape_guided import shape_guided
-from write_slides import slide_torture, whole_slides
+from write_slides import slide_costs, slide_torture, slides_equal, whole_slides
 from write_speed import order, speed
 from write_vessels import vessels
 
@@ -133,6 +133,8 @@ def written() -> str:
         + index(RESULTS)
         + distances(RESULTS)
         + extra("slides_segment.json", whole_slides)
+        + extra("slides_equal.json", slides_equal)
+        + extra("slides_cost.json", slide_costs)
         + extra("torture_slides.json", slide_torture)
         + order(RESULTS)
         + speed(RESULTS)

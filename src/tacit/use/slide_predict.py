@@ -74,7 +74,7 @@ def predict_slide(slide: Slide, network: Any, c: SlidesConfig, mpp: float | None
     The caller closes the blocks. Raises ReadError for a damaged part.
     """
     plan, tissue = plan_tiles(slide, network.um_per_px, c, mpp)
-    statistics, far = _colours(slide, plan, network)
+    statistics, far = slide_colours(slide, plan, network)
     clock = np.zeros(2)  # network, join
     with ExitStack() as open_:
         p = open_.enter_context(Blocks(place, plan.shape, BLOCK, np.uint8, channels=2))
@@ -131,7 +131,7 @@ class _Writer:
         return self.sum / max(self.count, 1)
 
 
-def _colours(slide: Slide, plan: Grid, network: Any) -> tuple[NDArray[np.float32], float | None]:
+def slide_colours(slide: Slide, plan: Grid, network: Any) -> tuple[NDArray[np.float32], float | None]:
     """Lab mean and SD of the slide's tissue (2, 3), and how far it is from the drawings where the network knows; from some tiles of the whole slide."""
     some = np.unique(np.linspace(0, len(plan) - 1, LOOKED_AT).astype(int))
     pixels: list[NDArray[np.uint8]] = []
