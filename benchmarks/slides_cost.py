@@ -81,7 +81,6 @@ def segment() -> dict[str, Any]:
         "mm2": [round(r[0], 2) for r in rows],
         "cpu_s": [round(r[1], 1) for r in rows],
         "cpu_s_per_mm2": round(seconds / area, 3),
-        "bytes_per_mm2": round(size / area),
     }
 
 
