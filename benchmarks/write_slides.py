@@ -22,7 +22,7 @@ def whole_slides(found: dict[str, Any]) -> str:
         text += f"\nTissue and tile places of a slide of 100,000 × 100,000 px: {r['cpu_s']:.1f} CPU s ({r['wall_s']:.1f} s on a busy machine; wanted: 10), median of {r['rounds']}.\n"
     if "workers" in rows:
         r = rows["workers"]
-        text += f"\nTwo workers decode {r['scaling']:.2f}× as fast as one, {r['share']:.2f} of what two processes of this machine reach at all ({r['machine_scaling']:.2f}×; wanted: .9).\n"
+        text += f"\nTwo workers decode {r['scaling']:.2f}× as fast as one, {r['share']:.2f} of what two processes of this machine, which had other work too, reach at all ({r['machine_scaling']:.2f}×; wanted: .9).\n"
     if "idle" in rows:
         r = rows["idle"]
         one, two = (", ".join(f"{share:.1%}" for share in r[f"idle_{count}"]) for count in (1, 2))
