@@ -24,7 +24,8 @@ from tacit.use.glands import segment_glands
 from tacit.use.instances import InstancesConfig
 from tacit.use.segment_task import chosen_task
 from tacit.use.shape_guided import masks_digest
-from tacit.use.slides import Asked, check_alone, find_slides, segment_slides
+from tacit.use.engines import Asked
+from tacit.use.slides import check_alone, find_slides, segment_slides
 from tacit.use.structures import segment_structures
 from tacit.use.tracking import tracked
 
