@@ -21,11 +21,12 @@ from typer.testing import CliRunner
 
 from tacit.cli import app
 from tacit.errors import OutputError, UsageError
+from tacit.use import index_settle
 from tacit.use.index import index_images
 from tacit.use.index_lock import Shared, sharing, writing
 from tacit.use.index_task import tasks_of
 from tacit.use.query import query
-from tacit.use.store import SHARED, About, Store
+from tacit.use.store import OF_TASK, SHARED, About, Store
 from test_index import draw, slide_of
 
 TEXTURE: dict[str, Any] = {"encoder": "texture", "tile_um": 100.0, "mpp": 1.0, "commit_rows": 3}
@@ -169,14 +170,23 @@ def about_of(index: Path, **changes: Any) -> About:
         (lambda images, i: index_images(images, i, **TEXTURE), OutputError, "written by another process"),
         (lambda images, i: index_images(images, i, workers=2, **TEXTURE), OutputError, "parts of another command"),
         (lambda images, i: index_images(images, i, shard="0/2", **TEXTURE), OutputError, "parts of another command"),
-        (lambda images, i: index_images(images, i, shard="0/3", **(TEXTURE | {"encoder": "timm:resnet10t"})), UsageError, "by texture.*asked for is timm:resnet10t"),
+        (
+            lambda images, i: index_images(images, i, shard="0/3", **(TEXTURE | {"encoder": "timm:resnet10t"})),
+            UsageError,
+            "by texture.*asked for is timm:resnet10t",
+        ),
     ],
 )
-def test_other_commands_wait_while_parts_are_at_work(images: Path, one: Path, tmp_path: Path, other: Callable[..., Any], error: type[Exception], said: str) -> None:
+def test_other_commands_wait_while_parts_are_at_work(
+    images: Path, one: Path, tmp_path: Path, other: Callable[..., Any], error: type[Exception], said: str
+) -> None:
     with sharing(tmp_path / "i", Shared(about_of(one), "of other files", 3), 0):
         with pytest.raises(error, match=said):
             other(images, tmp_path / "i")
-        with pytest.raises(OutputError, match=r"part 0/3 .* being done by another process"), sharing(tmp_path / "i", Shared(about_of(one), "of other files", 3), 0):
+        with (
+            pytest.raises(OutputError, match=r"part 0/3 .* being done by another process"),
+            sharing(tmp_path / "i", Shared(about_of(one), "of other files", 3), 0),
+        ):
             pass
         with sharing(tmp_path / "i", Shared(about_of(one), "of other files", 3), 1) as second:
             assert second.number == 1
@@ -219,6 +229,43 @@ def test_pieces_of_many_processes_are_joined_at_the_end(images: Path, tmp_path: 
     index_images(images, tmp_path / "i", shard="0/1", **(TEXTURE | {"commit_rows": 1}))
     fragments = Store.open(tmp_path / "i")._table.stats()["fragment_stats"]["num_fragments"]
     assert fragments == 1 and np.array_equal(Store.open(tmp_path / "i").row_ids(), np.arange(len(rows(tmp_path / "i"))))
+
+
+def test_a_part_that_two_machines_did_without_locks_counts_once(images: Path, one: Path, tmp_path: Path) -> None:
+    index_images(images, tmp_path / "i", shard="0/2", **TEXTURE)
+    store = Store.open(tmp_path / "i")
+    copies = store._table.search().where(f"row_id < {SHARED + (3 << 28)}").to_arrow()
+    for batch in copies.to_batches(max_chunksize=1):  # what the other machine wrote at the same time
+        store._table.add(batch)
+    assert len(store) == len(np.unique(store.ids("true"))) + len(copies) and len(copies) > 1
+    index_images(images, tmp_path / "i", shard="1/2", **TEXTURE)
+    assert rows(tmp_path / "i") == rows(one)
+
+
+def test_row_ids_of_many_tasks_are_settled_in_order_wherever_it_is_interrupted(one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(one, tmp_path / "i")
+    store, held = Store.open(tmp_path / "i"), len(rows(one))
+    order = np.random.default_rng(0).permutation(held)
+    for k in order.tolist():  # three rows a task, tasks 2, 5, 8, …; those of the first ten rows stay as they were
+        if k >= 10:
+            store.renumber(f"row_id = {k}", str(SHARED + ((3 * (k // 3) + 2) << OF_TASK) + k % 3))
+    assert [r["path"] for r in rows(tmp_path / "i")] == [r["path"] for r in rows(one)]
+    monkeypatch.setattr(index_settle, "AT_ONCE", 2)
+    whole, changes = Store.renumber, []
+
+    def stopped(self: Store, where: str, row_id: str) -> None:
+        changes.append(where)
+        if len(changes) == 2:
+            raise KeyboardInterrupt
+        whole(self, where, row_id)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Store, "renumber", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            index_settle.settle(Store.open(tmp_path / "i"))
+    assert [r["path"] for r in rows(tmp_path / "i")] == [r["path"] for r in rows(one)] and rows(tmp_path / "i") != rows(one)
+    index_settle.settle(Store.open(tmp_path / "i"))
+    assert rows(tmp_path / "i") == rows(one)
 
 
 def test_tasks_hold_every_file_once_in_order_and_slides_alone(images: Path) -> None:

@@ -14,9 +14,19 @@ from tacit.errors import InputError, MissingError, TacitError, UsageError
 
 SCHEME = "s3:/"
 PATIENCE = {"connect_timeout": "5s", "client_max_retries": "2", "client_retry_timeout": "20"}  # LanceDB's own is minutes
-REFUSED = ("status: 401", "status: 403", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "Forbidden", "Unauthorized", "PermissionDenied", "Unauthenticated")
+REFUSED = (
+    "status: 401",
+    "status: 403",
+    "AccessDenied",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "Forbidden",
+    "Unauthorized",
+    "PermissionDenied",
+    "Unauthenticated",
+)
 NO_ANSWER = ("kind: Connect", "kind: Timeout", "dns error", "error sending request", "Connection refused", "timed out", "kind: Request")
-NO_KEYS = ("credential", "Credential", "169.254.169.254")
+NO_KEYS = ("get AWS credentials", "CredentialsNotLoaded", "NoCredentials")
 
 
 def in_bucket(index: str | Path) -> str | None:
@@ -50,10 +60,10 @@ def bucket_error(place: str, error: Exception) -> TacitError | None:
         return InputError(f"the index {place}: there is no bucket {bucket} at {endpoint}; check its name, AWS_ENDPOINT_URL and AWS_REGION")
     if "was not found" in said and "Table" in said:
         return InputError(f"{place} is no index of Tacit (it holds no images.lance); copy one there: aws s3 sync INDEX/images.lance {place}/images.lance")
-    if any(word in said for word in REFUSED):
-        return MissingError(f"the index {place}: {endpoint} refuses these credentials; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN")
     if any(word in said for word in NO_KEYS):
         return MissingError(f"the index {place}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if any(word in said for word in REFUSED):
+        return MissingError(f"the index {place}: {endpoint} refuses these credentials; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN")
     if "builder error" in said or "scheme is not allowed" in said or "BadScheme" in said:
         return MissingError(f"the index {place}: {endpoint} is not encrypted; set AWS_ALLOW_HTTP=true to use it all the same")
     if any(word in said for word in NO_ANSWER):

@@ -102,7 +102,9 @@ def index_images(
         by = _by(held, chosen, encoder is None and model is None and weights is None, ready, threads)
         shared = index_shared(place, items, problems, about, by, cut_of(about), mpp=mpp, commit_rows=commit_rows, asked=asked, part=part, last=last)
         failures = failures_file(place, part)
-        return IndexResult(place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=failures, warnings=shared.warnings)
+        return IndexResult(
+            place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=failures, warnings=shared.warnings
+        )
     with writing(place):
         items, problems = found if found is not None else find_items(source, place / "input", patients)
         store = Store.open(place) if holds_table(place) else None

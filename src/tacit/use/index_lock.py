@@ -21,6 +21,7 @@ from typing import IO
 from tacit.errors import OutputError, UsageError
 from tacit.files import locked, storage_error, write_atomic
 from tacit.use.bucket import refuse_bucket
+from tacit.use.index_settle import settle
 from tacit.use.store import TABLE, About, Store, holds_table
 
 GATE, SHARED_BY, BEGUN = ".gate", ".shared.json", "begun"
@@ -100,6 +101,15 @@ def sharing(folder: str | Path, mine: Shared, part: int) -> Iterator[Part]:
         yield Part(place, part, held.about, lock)
 
 
+@contextlib.contextmanager
+def helping(folder: Path) -> Iterator[None]:
+    """A process that does a task for a part: as long as it works nobody writes alone, also when the part itself was killed. Raises OutputError."""
+    with _opened(folder / ".lock") as lock:
+        if not _take(lock, fcntl.LOCK_SH):
+            raise OutputError(BUSY.format(folder))
+        yield
+
+
 def _unlike(held: Shared, mine: Shared) -> UsageError | None:
     """Why a command may not join the parts that are at work."""
     for what in ("weights_hash", "preprocessing_hash", "tile_um", "precision"):
@@ -117,7 +127,7 @@ def _unlike(held: Shared, mine: Shared) -> UsageError | None:
 def _settle(place: Path) -> None:
     """What parts that never ended have written stays, with row_ids as if one process had."""
     if holds_table(place):
-        Store.open(place).settle()
+        settle(Store.open(place))
     _clear(place)
 
 

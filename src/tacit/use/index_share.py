@@ -20,6 +20,7 @@ from tacit.use.engines import Asked, Lost, shared_out
 from tacit.use.index_append import fill, had_of, none_indexed, say, unspaced_warning, write_failures
 from tacit.use.index_items import Cut, Item
 from tacit.use.index_lock import Part, Shared, gate, sharing
+from tacit.use.index_settle import settle
 from tacit.use.index_task import By, IndexTask, Outcome, index_files, tasks_of
 from tacit.use.store import SHARED, About, Store, holds_table
 
@@ -111,7 +112,7 @@ def _collect(done: Done, fills: dict[str, Any], task: IndexTask, outcome: Outcom
 def _end(place: Path, last: Callable[[Store], None]) -> None:
     if holds_table(place):
         store = Store.open(place)
-        store.settle()
+        settle(store)
         last(store)
 
 

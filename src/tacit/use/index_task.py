@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from tacit.errors import ReadError, TacitError, UsageError
 from tacit.files import locked
 from tacit.read.facts import Facts
@@ -20,7 +18,7 @@ from tacit.use.device import prepare_device
 from tacit.use.encoder import Encoder, find_encoder
 from tacit.use.index_append import Append, Known, had_of
 from tacit.use.index_items import Cut, Item
-from tacit.use.index_lock import BEGUN
+from tacit.use.index_lock import BEGUN, helping
 from tacit.use.store import OF_TASK, SHARED, About, Store, holds_table
 
 MOST, LEAST_TASKS = 512, 32  # pictures of a task; tasks of a part, where there are enough pictures
@@ -86,10 +84,10 @@ def index_files(task: IndexTask) -> Outcome:
     """Writes what is missing of a task's files. What is wrong with one of them is a failure, so that the others go on."""
     folder = Path(task.folder)
     try:
-        with locked(folder / BEGUN / f"{task.number}.lock"):  # whoever began it before and is cut off has ended when this is free
+        with helping(folder), locked(folder / BEGUN / f"{task.number}.lock"):  # whoever began it before and is cut off has ended when this is free
             store = Store.open(folder) if holds_table(folder) else None
             mine = f"row_id >= {task.first_id} AND row_id < {task.first_id + (1 << OF_TASK)}"
-            begun = max((int(np.max(b.column("row_id").to_numpy())) + 1 for b in store.scan(["row_id"], mine) if b.num_rows), default=task.first_id) if store else task.first_id
+            begun = int(store.ids(mine).max(initial=task.first_id - 1)) + 1 if store else task.first_id
             had = _joined(task.had, had_of(store, task.items, mine)) if begun > task.first_id else task.had
             encoder = _encoder(task.by, task.about.weights_hash, task.about.preprocessing_hash)
             append = Append(folder, store, task.about, encoder, task.how, task.commit_rows, [], next_id=begun)
@@ -106,7 +104,9 @@ def _encoder(by: By, weights_hash: str, preprocessing_hash: str) -> Encoder:
     """The encoder, kept for the next task of this process. Raises UsageError where another one is found here than where the command began."""
     found = find_encoder(by.encoder, model=by.model, weights=by.weights, device=prepare_device(by.device, by.threads))
     if (found.weights_hash, found.preprocessing_hash) != (weights_hash, preprocessing_hash):
-        raise UsageError(f"this process finds {found.name} {found.weights_hash}, the index is made by {weights_hash}; install the same Tacit and weights on all machines")
+        raise UsageError(
+            f"this process finds {found.name} {found.weights_hash}, the index is made by {weights_hash}; install the same Tacit and weights on all machines"
+        )
     return found
 
 

@@ -35,8 +35,7 @@ LEAST_APPROXIMATE, ROWS_A_CELL, LEAST_PROBED = 1000, 4000, 8  # rows, rows, cell
 TIDY_EVERY, MANY_PIECES = 128, 64  # changes of the table after which it is looked whether there are so many pieces that they should be joined into larger ones
 EXACT_ROWS = 1_000_000  # above it the approximate index is built and used
 STALE = timedelta(hours=1)  # versions that a reader may still hold are kept so long
-SHARED, OF_TASK = 1 << 62, 28  # row_ids of a run that several processes share: from SHARED on, and 2**OF_TASK for each task of it, until `settle`
-SETTLED_AT_ONCE = 64  # stretches of such row_ids that one change of the table renumbers
+SHARED, OF_TASK = 1 << 62, 28  # row_ids of a run that several processes share: from SHARED on, and 2**OF_TASK for each task of it, until index_settle.py
 
 
 @dataclass(frozen=True)
@@ -206,29 +205,24 @@ class Store:
         self._read = self._last_id = None
         return self
 
-    def settle(self) -> None:
-        """Gives rows of a shared run the row_ids that one process would have given: rising by one, in their order, after all others.
+    def ids(self, where: str) -> NDArray[np.int64]:
+        """row_ids (n,) of the rows for which `where` is true, rising; one that is there twice twice."""
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(b.column("row_id").to_numpy() for b in self.scan(["row_id"], where))]))
 
-        Each change is there whole or not at all and keeps the order, so it may end anywhere and be repeated.
-        """
-        ids = self._ids(f"row_id >= {SHARED}")
-        if not len(ids):
-            return
-        first = int(self._ids(f"row_id < {SHARED}").max(initial=-1)) + 1
-        starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 2) != 1)
-        shifts = (ids[starts] - (first + starts)).tolist()  # of each stretch of numbers that follow one another
-        ends = np.append(starts[1:], len(ids))
-        for a in range(0, len(starts), SETTLED_AT_ONCE):
-            some = range(a, min(a + SETTLED_AT_ONCE, len(starts)))
-            steps = (f" - CAST(row_id >= {ids[starts[i]]} AS BIGINT) * {shifts[i] - shifts[i - 1]}" for i in some[1:])
-            where = f"row_id >= {ids[starts[a]]} AND row_id <= {ids[ends[some[-1]] - 1]}"
-            with _told(self.folder):
-                self._table.update(where=where, values_sql={"row_id": f"row_id - {shifts[a]}{''.join(steps)}"})
+    def renumber(self, where: str, row_id: str) -> None:
+        """Gives the rows for which `where` is true the row_id that the SQL `row_id` says, all at once or none."""
+        with _told(self.folder):
+            self._table.update(where=where, values_sql={"row_id": row_id})
         self._to_disk()
         self._read = self._last_id = None
 
-    def _ids(self, where: str) -> NDArray[np.int64]:
-        return np.sort(np.concatenate([np.empty(0, np.int64), *(b.column("row_id").to_numpy() for b in self.scan(["row_id"], where))]))
+    def delete_copies(self, row_id: int) -> None:
+        """Deletes all rows of a row_id but the first that was written."""
+        with _told(self.folder):
+            held = self._table.search().where(f"row_id = {row_id}").with_row_id(True).select(["row_id"]).to_arrow()["_rowid"].to_pylist()
+            self._table.delete(f"_rowid IN ({', '.join(map(str, sorted(held)[1:]))})")
+        self._to_disk()
+        self._read = None
 
     def fill(self, rows: pa.Table) -> None:
         """Replaces columns of all rows of the paths that `rows` names: a column path, and those that change."""
