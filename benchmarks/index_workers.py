@@ -21,7 +21,7 @@ from tacit.phantom import tissue
 from tacit.report.picture import png
 from tacit.use.store import OF_TASK, SHARED, About, Store, vectors_of
 
-PICTURES, ROUNDS, ENCODER = 1200, 5, "phantom+texture"
+PICTURES, ROUNDS, ENCODER = 300, 5, "phantom+texture"
 SETTLED, WIDTH, TOGETHER = 200_000, 512, (64, 20_000)  # rows that are numbered anew; rows of a task: of small ones, of slides
 JOB = """
 import json, resource, sys, time
