@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tacit.cli import app
-from tacit.errors import OutputError, UsageError
+from tacit.errors import InputError, OutputError, UsageError
 from tacit.use import index_settle
 from tacit.use.index import index_images
 from tacit.use.index_lock import Shared, sharing, writing
@@ -222,6 +222,26 @@ def test_a_bad_file_is_a_failure_of_its_part_and_a_zip_is_refused(images: Path, 
         with pytest.raises(UsageError):
             index_images(images, tmp_path / "j", encoder="texture", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "j").exists()
+
+
+def test_a_part_of_bad_files_alone_does_not_hold_up_the_others(images: Path, tmp_path: Path) -> None:
+    for k in range(2):
+        draw(tmp_path / "in" / f"{k}.png", k)
+    (tmp_path / "in" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"none of the 1 images could be indexed; the first: .*0\.png"):
+        index_images(tmp_path / "in", tmp_path / "i", shard="0/2", **TEXTURE)
+    done = index_images(tmp_path / "in", tmp_path / "i", shard="1/2", **TEXTURE)
+    assert done.in_index == 1 and rows(tmp_path / "i")[0]["row_id"] == 0 and not (tmp_path / "i" / ".shared.json").exists()
+
+
+def test_mean_and_sd_are_those_of_the_part_that_begins(tmp_path: Path) -> None:
+    for k in range(34):
+        draw(tmp_path / "in" / f"{k:02d}.png", k)
+    how: dict[str, Any] = {"encoder": "texture", "mpp": 1.0, "precision": "fp32"}
+    index_images(tmp_path / "in", tmp_path / "one", normalise="standard", **how)
+    index_images(tmp_path / "in", tmp_path / "i", normalise="standard", shard="1/2", **how)
+    index_images(tmp_path / "in", tmp_path / "i", shard="0/2", **how)
+    assert rows(tmp_path / "i") == rows(tmp_path / "one") and Store.open(tmp_path / "i").about == Store.open(tmp_path / "one").about
 
 
 def test_pieces_of_many_processes_are_joined_at_the_end(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tacit.use.engines import Asked, check_engine, parsed_shard
 from tacit.use.index_append import COMMIT_ROWS, Append
 from tacit.use.index_items import Cut, Item, find_items, looks_of
 from tacit.use.index_lock import writing
-from tacit.use.index_share import failures_file, index_shared
+from tacit.use.index_share import Sharing, failures_file, index_shared
 from tacit.use.index_task import By
 from tacit.use.store import EXACT_ROWS, About, Store, holds_table
 
@@ -96,14 +96,13 @@ def index_images(
             store.build_approximate()
         store.tidy()
 
-    if not alone and found is not None:
-        items, problems = found
-        about = _with_fitted(held, about, items, maker, mpp)
+    if found is not None and not alone:
+        about = _with_fitted(held, about, found[0], maker, mpp)
         by = _by(held, chosen, encoder is None and model is None and weights is None, ready, threads)
-        shared = index_shared(place, items, problems, about, by, cut_of(about), mpp=mpp, commit_rows=commit_rows, asked=asked, part=part, last=last)
-        failures = failures_file(place, part)
+        how = Sharing(by, cut_of(about), mpp, commit_rows, asked, part)
+        shared, listed = index_shared(place, *found, about, how, last), failures_file(place, part)
         return IndexResult(
-            place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=failures, warnings=shared.warnings
+            place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=listed, warnings=shared.warnings
         )
     with writing(place):
         items, problems = found if found is not None else find_items(source, place / "input", patients)
@@ -111,12 +110,11 @@ def index_images(
         if store is not None and held is None:  # made by another process meanwhile
             held, about = store.about, _about(store.about, maker, chosen, tile_um, normalise, precision)
         about = _with_fitted(held, about, items, maker, mpp)
-        append = Append(place, store, about, maker, cut_of(about), commit_rows, [(e.path, e.reason, e.remedy) for e in problems])
+        append, listed = Append(place, store, about, maker, cut_of(about), commit_rows, [(e.path, e.reason, e.remedy) for e in problems]), failures_file(place)
         done = append.run(items, mpp)
         last(done)
-        failures = failures_file(place, None)
         return IndexResult(
-            place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), failures=failures, warnings=append.warnings
+            place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), failures=listed, warnings=append.warnings
         )
 
 

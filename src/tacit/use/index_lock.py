@@ -98,6 +98,8 @@ def sharing(folder: str | Path, mine: Shared, part: int) -> Iterator[Part]:
                 raise told
             if not _take(own, fcntl.LOCK_EX):
                 raise OutputError(f"part {part}/{mine.parts} of this command is being done by another process; wait for it, or give another --shard")
+            if holds_table(place) and (told := _other_vectors(Store.open(place).about, held.about, "the index was made meanwhile")):
+                raise told
         yield Part(place, part, held.about, lock)
 
 
@@ -112,15 +114,22 @@ def helping(folder: Path) -> Iterator[None]:
 
 def _unlike(held: Shared, mine: Shared) -> UsageError | None:
     """Why a command may not join the parts that are at work."""
-    for what in ("weights_hash", "preprocessing_hash", "tile_um", "precision"):
-        ours, theirs = getattr(held.about, what), getattr(mine.about, what)
-        if ours != theirs:
-            return UsageError(
-                f"another command is writing to the index by {held.about.encoder} ({what.replace('_', ' ')} {ours}), asked for is {mine.about.encoder} "
-                f"({theirs}); their vectors cannot be compared: use the same encoder and options, or make another index"
-            )
+    if told := _other_vectors(held.about, mine.about, "another command is writing to the index"):
+        return told
     if (held.work, held.parts) != (mine.work, mine.parts):
         return OutputError("parts of another command (other files, options or number of parts) are writing to the index; wait for them")
+    return None
+
+
+def _other_vectors(held: About, mine: About, what: str) -> UsageError | None:
+    """Why vectors of two makers may not lie in one table."""
+    known, asked = ({**asdict(about), "normalisation": about.normalisation["name"]} for about in (held, mine))
+    for name in ("weights_hash", "preprocessing_hash", "tile_um", "precision", "normalisation"):
+        if known[name] != asked[name]:
+            return UsageError(
+                f"{what} by {held.encoder} ({name.replace('_', ' ')} {known[name]}), asked for is {mine.encoder} ({asked[name]}); "
+                "their vectors cannot be compared: use the same encoder and options, or make another index"
+            )
     return None
 
 

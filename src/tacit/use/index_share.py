@@ -37,29 +37,29 @@ class Done:
     warnings: tuple[str, ...] = ()
 
 
-def index_shared(
-    place: Path,
-    items: list[Item],
-    problems: list[ReadError],
-    about: About,
-    by: By,
-    how: Cut,
-    *,
-    mpp: float | None,
-    commit_rows: int,
-    asked: Asked,
-    part: tuple[int, int] | None,
-    last: Callable[[Store], None],
-) -> Done:
-    """Appends this part of the items. last: what is done with the whole index when all parts are done. Raises TacitError, KeyboardInterrupt when all that was begun is written."""
-    number, parts = part or (0, 1)
+@dataclass(frozen=True)
+class Sharing:
+    """How files are looked at, and by whom."""
+
+    by: By
+    cut: Cut
+    mpp: float | None
+    commit_rows: int
+    asked: Asked
+    part: tuple[int, int] | None  # which, of how many; None: all
+
+
+def index_shared(place: Path, items: list[Item], problems: list[ReadError], about: About, how: Sharing, last: Callable[[Store], None]) -> Done:
+    """Appends this part of the items. last: what is done with the whole index when all parts are done. Raises TacitError, and KeyboardInterrupt when all
+    that was begun is written."""
+    number, parts = how.part or (0, 1)
     done = Done(failures=[(e.path, e.reason, e.remedy) for e in problems] if number == 0 else [])
-    with sharing(place, Shared(about, _hash(items, mpp), parts), number) as joined:
-        tasks = _tasks(items, joined, parts, by, how, mpp, commit_rows)
+    with sharing(place, Shared(about, _hash(items, how.mpp), parts), number) as joined:
+        tasks = _tasks(items, joined, parts, how)
         total, at = sum(len(t.items) for t in tasks), 0
         say(place, f"part {number}/{parts}: {total} files in {len(tasks)} tasks")
         fills: dict[str, Any] = {}
-        with Bar("indexing") as bar, contextlib.closing(shared_out(index_files, tasks, asked, by.device)) as results:
+        with Bar("indexing") as bar, contextlib.closing(shared_out(index_files, tasks, how.asked, how.by.device)) as results:
             for task, outcome in results:
                 _collect(done, fills, task, outcome)
                 at += len(task.items)
@@ -68,28 +68,30 @@ def index_shared(
             with gate(place):
                 fill(Store.open(place), fills)
             done.count["filled"] = len(fills)
-        write_failures(failures_file(place, part), done.failures)
+        write_failures(failures_file(place, how.part), done.failures)
         say(place, f"part {number}/{parts}: " + ", ".join(f"{n} {what}" for what, n in done.count.items()) + f", {len(done.failures)} failed")
-        if not holds_table(place) and tasks:
-            raise none_indexed(total, done.failures)
         joined.finish(lambda: _end(place, last))
+    if not holds_table(place) and tasks:
+        raise none_indexed(total, done.failures)
     done.in_index = len(Store.open(place)) if holds_table(place) else 0
-    done.warnings = unspaced_warning(done.unspaced, how)
+    done.warnings = unspaced_warning(done.unspaced, how.cut)
     return done
 
 
-def failures_file(place: Path, part: tuple[int, int] | None) -> Path:
+def failures_file(place: Path, part: tuple[int, int] | None = None) -> Path:
     """Where failures of a part are listed."""
     return place / (f"failures-{part[0]}-of-{part[1]}.csv" if part else "failures.csv")
 
 
-def _tasks(items: list[Item], joined: Part, parts: int, by: By, how: Cut, mpp: float | None, commit_rows: int) -> list[IndexTask]:
+def _tasks(items: list[Item], joined: Part, parts: int, how: Sharing) -> list[IndexTask]:
     """This part's tasks. Rows of an earlier attempt at the same command are found by each task itself."""
     place = joined.folder
     mine = [(k, some) for k, some in enumerate(tasks_of(items, parts)) if k % parts == joined.number]
     had = had_of(Store.open(place) if holds_table(place) else None, [i for _, some in mine for i in some], f"row_id < {SHARED}")
     return [
-        IndexTask(k, some, {p: had[p] for i in some if (p := str(i.path)) in had}, str(place.absolute()), joined.about, by, how, mpp, commit_rows)
+        IndexTask(
+            k, some, {p: had[p] for i in some if (p := str(i.path)) in had}, str(place.absolute()), joined.about, how.by, how.cut, how.mpp, how.commit_rows
+        )
         for k, some in mine
     ]
 
