@@ -18,6 +18,7 @@ from tacit.errors import InputError, ReadError
 from tacit.files import sha256, sha256_of_ends, storage_error, write_atomic
 from tacit.interrupt import HeldInterrupt
 from tacit.read.facts import Facts
+from tacit.read.slide import is_slide
 from tacit.report.track import Bar
 from tacit.run import as_csv
 from tacit.use.encoder import Encoder
@@ -92,19 +93,21 @@ class Append:
 
     def take(self, items: Sequence[Item], mpp: float | None, had: Known, advance: Callable[[int], None]) -> dict[str, Facts]:
         """Writes what is missing of the items. Gives, by path, all facts of files that were there and are known better now."""
-        fills = {}
-        for number, item in enumerate(items):
-            advance(number)
-            if self.interrupt.asked:
-                break
-            mine = had.get(str(item.path), {})
-            kind = self._take(item, mpp, mine)
-            if kind:
-                self.count[kind] += 1
-            told: Facts = {k: v for k, v in item.facts.items() if v is not None}
-            if kind == "there" and any(one.facts.get(k) != v for one in mine.values() for k, v in told.items()):
-                fills[str(item.path)] = next(iter(mine.values())).facts | told
-        self._encode()
+        fills, number = {}, 0
+        for group in groups_of(items):
+            for item in group:
+                advance(number)
+                number += 1
+                if self.interrupt.asked:
+                    break
+                mine = had.get(str(item.path), {})
+                kind = self._take(item, mpp, mine)
+                if kind:
+                    self.count[kind] += 1
+                told: Facts = {k: v for k, v in item.facts.items() if v is not None}
+                if kind == "there" and any(one.facts.get(k) != v for one in mine.values() for k, v in told.items()):
+                    fills[str(item.path)] = next(iter(mine.values())).facts | told
+            self._encode()
         self._commit()
         return fills
 
@@ -204,6 +207,22 @@ class Append:
 
 
 Known = dict[str, dict[str, Had]]  # path → hash → what the table holds of it
+
+
+def groups_of(items: Sequence[Item]) -> list[list[Item]]:
+    """Items that are encoded together: a slide alone, else at most AT_ONCE pictures in a row.
+
+    A network's numbers differ in their last digit with the size of a batch, so batches end where they end for every process that shares the work.
+    """
+    found: list[list[Item]] = []
+    room = 0
+    for item in items:
+        if room == 0 or is_slide(item.path):
+            found.append([])
+            room = AT_ONCE
+        found[-1].append(item)
+        room = 0 if is_slide(item.path) else room - 1
+    return found
 
 
 def had_of(store: Store | None, items: Sequence[Item], where: str | None = None) -> Known:

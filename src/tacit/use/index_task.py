@@ -16,12 +16,12 @@ from tacit.read.facts import Facts
 from tacit.read.slide import is_slide
 from tacit.use.device import prepare_device
 from tacit.use.encoder import Encoder, find_encoder
-from tacit.use.index_append import Append, Known, had_of
+from tacit.use.index_append import Append, Known, groups_of, had_of
 from tacit.use.index_items import Cut, Item
 from tacit.use.index_lock import BEGUN, helping
 from tacit.use.store import OF_TASK, SHARED, About, Store, holds_table
 
-MOST, LEAST_TASKS = 512, 32  # pictures of a task; tasks of a part, where there are enough pictures
+MOST, LEAST_TASKS = 16, 32  # groups of pictures in a task; tasks of a part, where there are enough pictures
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,18 @@ class Outcome:
 
 
 def tasks_of(items: Sequence[Item], parts: int) -> list[tuple[Item, ...]]:
-    """The items in their order, a slide alone, pictures some together; the same for every part, whoever asks."""
-    most = min(max(len(items) // (LEAST_TASKS * parts), 1), MOST)
+    """The items in their order, a slide alone, pictures in groups that are encoded together; the same for every part, whoever asks."""
+    groups = groups_of(items)
+    most = min(max(len(groups) // (LEAST_TASKS * parts), 1), MOST)
     found: list[list[Item]] = []
     room = 0
-    for item in items:
-        if is_slide(item.path) or room == 0:
+    for group in groups:
+        slide = is_slide(group[0].path)
+        if room == 0 or slide:
             found.append([])
             room = most
-        found[-1].append(item)
-        room = 0 if is_slide(item.path) else room - 1
+        found[-1] += group
+        room = 0 if slide else room - 1
     return [tuple(one) for one in found]
 
 
