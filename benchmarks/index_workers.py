@@ -21,8 +21,8 @@ from tacit.phantom import tissue
 from tacit.report.picture import png
 from tacit.use.store import OF_TASK, SHARED, About, Store, vectors_of
 
-PICTURES, ROUNDS, ENCODER = 300, 5, "phantom+texture"
-SETTLED, WIDTH, TOGETHER = 200_000, 512, (64, 20_000)  # rows that are numbered anew; rows of a task: of small ones, of slides
+PICTURES, ROUNDS, ENCODER = 640, 5, "phantom+texture"
+SETTLED, WIDTH, TOGETHER = 40_000, 512, (64, 10_000)  # rows that are numbered anew; rows of a task: of small ones, of slides
 JOB = """
 import json, resource, sys, time
 if __name__ == '__main__':
