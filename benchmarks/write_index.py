@@ -84,7 +84,7 @@ def kills_of_many(found: dict[str, Any]) -> str:
         if found["wrong"]
         else "none lost a row that was reported, held one twice, or ended with other vectors or `row_id`s than those of one process"
     )
-    return f"\nOf `--workers {found['workers']}`: {found['kills']} kills over {found['indexes']} indexes; {wrong}. `{found['command']} {found['kills']} {found['workers']}`\n"
+    return f"\nOf `--workers {found['workers']}`: {found['kills']} kills over {found['indexes']} index{'es' * (found['indexes'] > 1)}; {wrong}. `{found['command']} {found['kills']} {found['workers']}`\n"
 
 
 def kills(found: dict[str, Any]) -> str:
