@@ -26,7 +26,7 @@ test: check
 
 # Slow proofs; each stops when its rows are done and goes on where it stopped.
 proof: venv
-	for script in reading cleaning lungs ct_phantom audit_memory contrast views slides byol_step report_backbones search index_memory query_glas landmarks series_models classify_speed distance distance_use; do $(PY) benchmarks/$$script.py; done
+	for script in reading cleaning lungs ct_phantom audit_memory contrast views slides byol_step report_backbones search index_memory index_workers query_glas landmarks series_models classify_speed distance distance_use; do $(PY) benchmarks/$$script.py; done
 	$(PY) benchmarks/distance.py --memory
 	$(PY) benchmarks/lung_unet.py "$${TACIT_DATA:-../shared/data}"
 	$(PY) benchmarks/scale.py
@@ -57,6 +57,7 @@ proof: venv
 torture: venv
 	$(PY) benchmarks/torture.py 100
 	$(PY) benchmarks/torture_index.py 100
+	$(PY) benchmarks/torture_index.py 20 2
 	$(PY) benchmarks/torture_slides.py 100
 
 docs: venv

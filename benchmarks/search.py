@@ -23,8 +23,9 @@ import pyarrow as pa
 
 from interleaved import ROOT, one_thread, race, write
 from tacit.parts.nearest import Nearest
+from tacit.use.index_lock import writing
 from tacit.use.search import Search
-from tacit.use.store import About, Store, vectors_of, writing
+from tacit.use.store import About, Store, vectors_of
 
 N, WIDTH, QUERIES, K = 100_000, 512, 200, 10
 LARGE = 1_000_000

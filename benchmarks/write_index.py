@@ -12,7 +12,14 @@ FIGURES = {"majority@10": "majority@10", "average_precision@10": "mAP@10", "ndcg
 
 def index(results: Path) -> str:
     """All parts whose result files are there, in a fixed order."""
-    parts: dict[str, Callable[[dict[str, Any]], str]] = {"query_glas": glas, "search": search, "index_memory": memory, "torture_index": kills}
+    parts: dict[str, Callable[[dict[str, Any]], str]] = {
+        "query_glas": glas,
+        "search": search,
+        "index_memory": memory,
+        "index_workers": workers,
+        "torture_index": kills,
+        "torture_index_workers": kills_of_many,
+    }
     return "".join(write(json.loads((results / f"{name}.json").read_text())) for name, write in parts.items() if (results / f"{name}.json").exists())
 
 
@@ -56,6 +63,28 @@ def memory(found: dict[str, Any]) -> str:
     peaks = ", ".join(f"{r['peak_mb']:.0f} MB at {name} ({r['rows']} rows)" for name, r in found["rows"].items())
     growth = found["growth"]
     return f"\n## Memory of indexing\n\nPeak {peaks}: {growth['pictures']:+.1%} for 16 times the pictures, {growth['slides']:+.1%} for 16 times the slide. `{found['command']}`\n"
+
+
+def workers(found: dict[str, Any]) -> str:
+    one, two = found["rows"]["1 process"], found["rows"]["2 processes"]
+    anew = [(name.removeprefix("rows numbered anew, "), row) for name, row in found["rows"].items() if name.startswith("rows numbered anew")]
+    said = "; ".join(f"{row['rows_a_second']:,} rows a second and {row['more_mb']:.0f} MB more memory ({name})" for name, row in anew)
+    same = "Both wrote the same bytes and `row_id`s in every round" if found["equal"] else "They did not write the same rows"
+    return (
+        f"\n## Indexing by two processes\n\n{one['rows']:.0f} rows (pictures and a slide) by `{found['encoder']}`, one thread a process, taking turns, median of {found['rounds']}, on two cores that others used too (load {found['load_average']:.1f}): "
+        f"one process {one['wall_s']:.0f} s ({one['cpu_s']:.0f} CPU seconds), `--workers 2` {two['wall_s']:.0f} s ({two['cpu_s']:.0f} CPU seconds, the start of two processes counted), {found['times_as_fast']:.2f} times as fast "
+        f"(rounds {min(found['of_rounds']):.2f} to {max(found['of_rounds']):.2f}). {same}. Peak of a worker {two['peak_mb_of_a_worker']:.0f} MB, of one process alone {one['peak_mb']:.0f} MB. "
+        f"Giving rows of parts their `row_id`s at the end: {said}. `{found['command']}`\n"
+    )
+
+
+def kills_of_many(found: dict[str, Any]) -> str:
+    wrong = (
+        f"{len(found['wrong'])} ended with other rows"
+        if found["wrong"]
+        else "none lost a row that was reported, held one twice, or ended with other vectors or `row_id`s than those of one process"
+    )
+    return f"\nOf `--workers {found['workers']}`: {found['kills']} kills over {found['indexes']} index{'es' * (found['indexes'] > 1)}; {wrong}. `{found['command']} {found['kills']} {found['workers']}`\n"
 
 
 def kills(found: dict[str, Any]) -> str:

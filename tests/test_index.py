@@ -26,8 +26,9 @@ from tacit.errors import InputError, OutputError, StorageError, UsageError
 from tacit.phantom import tissue
 from tacit.report.picture import png
 from tacit.use.index import index_images
+from tacit.use.index_lock import writing
 from tacit.use.index_upkeep import delete_from_index, list_index
-from tacit.use.store import Store, writing
+from tacit.use.store import Store
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

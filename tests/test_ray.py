@@ -1,4 +1,4 @@
-"""Ray: two nodes on this machine, one worker killed in the middle, and the result of one process; a clear word where Ray is not there."""
+"""Ray: two nodes on this machine, one worker killed in the middle, and the result of one process, of slides and of an index; a clear word where Ray is not there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 import tacit
 from conftest import TINY
 from tacit.errors import UsageError
+from tacit.use.store import Store
+from test_index import draw
 from test_slide import write_pyramid
 from test_slides import SMALL, drawn_slide, files
 
@@ -96,3 +98,16 @@ def test_what_does_not_go_together_is_refused(slides: Path, tmp_path: Path) -> N
         tacit.segment(slides, tmp_path / "o", model=tmp_path, engine="spark")
     with pytest.raises(UsageError, match="--workers 0"):
         tacit.segment(slides, tmp_path / "o", model=tmp_path, workers=0)
+
+
+def test_an_index_by_ray_holds_the_rows_of_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the package ray is not installed (tacit[ray])")
+    for k in range(4):
+        draw(tmp_path / "in" / f"{k}.png", k)
+    write_pyramid(tmp_path / "in" / "s.svs", drawn_slide((420, 420), 3), mpp=1.0)
+    tacit.index_images(tmp_path / "in", tmp_path / "one", encoder="texture", mpp=1.0, tile_um=100)
+    done = tacit.index_images(tmp_path / "in", tmp_path / "i", encoder="texture", mpp=1.0, tile_um=100, engine="ray")
+    assert (done.added, done.failed) == (5, 0) and done.in_index > 5
+    stores = [Store.open(tmp_path / name) for name in ("i", "one")]
+    assert stores[0].read(sorted(stores[0].columns)).equals(stores[1].read(sorted(stores[1].columns)))
+    assert stores[0].vectors().tobytes() == stores[1].vectors().tobytes()

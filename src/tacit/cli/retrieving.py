@@ -14,7 +14,7 @@ from tacit.errors import SOME_FAILED, Interrupted, UsageError
 
 SHOWN = ("rank", "distance", "label", "patient", "site", "path", "row", "col")
 
-Index = Annotated[Path, typer.Argument(metavar="INDEX", help="A folder that `tacit index` wrote.")]
+Index = Annotated[str, typer.Argument(metavar="INDEX", help="A folder that `tacit index` wrote, or a copy of it at s3://bucket/prefix.")]
 Report = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for report.html, tables and figures; must be empty or new.")]
 Patients = Annotated[Path | None, typer.Option(help="CSV or Parquet: a column path (or file, name) and a column patient; site, label and more are taken too.")]
 Model = Annotated[Path | None, typer.Option(help="The encoder that this run of `tacit pretrain` learnt.")]
@@ -25,7 +25,7 @@ def index(
     source: Annotated[
         str, typer.Argument(metavar="INPUT", help="Pictures and slides: a file, folder, glob, zip, list or manifest; with --list or --delete: INDEX.")
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="INDEX: the folder to append to; made where there is none.")] = None,
+    out: Annotated[str | None, typer.Option("-o", "--out", help="INDEX: the folder to append to; made where there is none.")] = None,
     encoder: Annotated[str | None, typer.Option(help="texture, or timm:NAME; of an index that is there: its own.")] = None,
     model: Model = None,
     weights: Weights = None,
@@ -37,6 +37,10 @@ def index(
     approximate: Annotated[bool, typer.Option("--approximate", help="Build the approximate index also below a million rows.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Say what INDEX holds.")] = False,
     delete: Annotated[list[str] | None, typer.Option(help="Delete from INDEX: a path, a glob in quotes, or COLUMN=VALUE; may be repeated.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the files on this machine.")] = 1,
+    shard: Annotated[str | None, typer.Option(help="Only part i of n of the files, as i/n with i from 0; auto: as SLURM or torchrun says.")] = None,
+    engine: Annotated[str, typer.Option(help="Who does the files: local, or ray on many machines.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; else Ray on this machine.")] = None,
     as_json: Json = False,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -66,6 +70,10 @@ def index(
             approximate=approximate,
             device=device,
             threads=threads,
+            workers=workers,
+            shard=shard,
+            engine=engine,
+            address=address,
         )
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted; what was finished is saved, repeat the command to go on") from error
@@ -78,7 +86,7 @@ def index(
     for line in done.warnings:
         print(line, file=sys.stderr)
     if done.failed:
-        print(f"what failed and why: {out / 'failures.csv'}", file=sys.stderr if as_json else sys.stdout)
+        print(f"what failed and why: {done.failures}", file=sys.stderr if as_json else sys.stdout)
     if not as_json:
         print(f"next: tacit query {out} IMAGE -k 10")
     if done.failed:

@@ -14,7 +14,7 @@ from tacit.errors import SOME_FAILED
 
 
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks; for --task query an INDEX, for locate an OUT.")],
+    predicted: Annotated[str, typer.Argument(metavar="MASKS", help="Folder of label maps, e.g. OUT/masks; for --task query an INDEX, for locate an OUT.")],
     truth: Annotated[
         Path | None, typer.Argument(metavar="TRUTH", help="Folder of true masks of the same names; for --task locate a CSV image,point,row,col.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any
 from tacit.config import read_toml
 from tacit.errors import UsageError
 from tacit.report.compare import tabulate
+from tacit.use.bucket import in_bucket
 from tacit.use.compare_query import compare_indexes
 from tacit.use.method_rows import record_of, unlike
 from tacit.use.store import Store
@@ -27,9 +28,9 @@ def compare(
     folders = [Path(run) for run in runs]
     if len({f.resolve() for f in folders}) < len(folders):
         raise UsageError("a folder is named twice; name different ones to compare")
-    if indexes := [f for f in folders if Store.lies_in(f)]:
+    if indexes := [in_bucket(f) or f for f in folders if Store.lies_in(f)]:
         if len(indexes) < len(folders):
-            odd = next(f for f in folders if f not in indexes)
+            odd = next(f for f in folders if not Store.lies_in(f))
             raise UsageError(f"{indexes[0]} is an index and {odd} is none; compare runs with runs and indexes with indexes")
         return compare_indexes(indexes, label=label, k=k, include_same_patient=include_same_patient, metric=metric)
     read = [(folder, *_read(folder)) for folder in folders]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ Numbers = NDArray[np.float64]
 
 
 def compare_indexes(
-    indexes: list[Path],
+    indexes: Sequence[Path | str],
     *,
     label: str = "label",
     k: int = 10,
@@ -120,7 +120,7 @@ def _interval(values: Numbers) -> list[float]:
     return [float(v) for v in np.nanquantile(values, (0.025, 0.975))]
 
 
-def _check_same(first: Path, a: Asked, path: Path, b: Asked, label: str) -> None:
+def _check_same(first: Path | str, a: Asked, path: Path | str, b: Asked, label: str) -> None:
     """Raises UsageError naming what differs between the rows of two indexes."""
     only_a, only_b = ([f for f, n in zip(x.files, x.names, strict=True) if n not in set(y.names)] for x, y in ((a, b), (b, a)))
     if only_a or only_b:

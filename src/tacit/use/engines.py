@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, cast
@@ -36,7 +36,26 @@ class Lost:
     reason: str
 
 
-def one_after_another(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R | Lost]]:
+@dataclass(frozen=True)
+class Asked:
+    """How the work is shared."""
+
+    workers: int
+    shard: str | None
+    engine: str
+    address: str | None
+
+
+def shared_out(work: Callable[[T], R], tasks: Sequence[T], asked: Asked, device: str) -> Generator[tuple[T, R | Lost]]:
+    """Each task with its result, by the engine that was asked for. work: a function of a module."""
+    if asked.engine == "ray":
+        return by_ray(work, tasks, asked.address, gpus=0 if device == "cpu" else 1)
+    if asked.workers == 1 or len(tasks) < 2:
+        return one_after_another(work, tasks)
+    return by_processes(work, tasks, min(asked.workers, len(tasks)))
+
+
+def one_after_another(work: Callable[[T], R], tasks: Sequence[T]) -> Generator[tuple[T, R | Lost]]:
     """Each task with its result, here and now."""
     with HeldInterrupt() as interrupt:
         for task in tasks:
@@ -45,7 +64,7 @@ def one_after_another(work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tu
                 raise KeyboardInterrupt
 
 
-def by_processes(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[tuple[T, R | Lost]]:
+def by_processes(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> Generator[tuple[T, R | Lost]]:
     """Each task with its result, in the order in which `workers` processes finish them. work: a function of a module."""
     waiting, tries = deque(range(len(tasks))), [0] * len(tasks)
     busy: dict[Connection, _Worker[T, R]] = {}
@@ -82,7 +101,7 @@ def by_processes(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> It
             raise KeyboardInterrupt
 
 
-def by_ray(work: Callable[[T], R], tasks: Sequence[T], address: str | None, gpus: float = 0) -> Iterator[tuple[T, R | Lost]]:
+def by_ray(work: Callable[[T], R], tasks: Sequence[T], address: str | None, gpus: float = 0) -> Generator[tuple[T, R | Lost]]:
     """Each task with its result, as Ray's workers finish them. address: of a cluster; None: this machine alone. Raises MissingError."""
     ray = _ray()
     begun, before = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)

@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 
 from tacit.errors import ReadError, UsageError
+from tacit.use.bucket import refuse_bucket
 from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
+from tacit.use.engines import Asked, check_engine, parsed_shard
 from tacit.use.index_append import COMMIT_ROWS, Append
 from tacit.use.index_items import Cut, Item, find_items, looks_of
-from tacit.use.store import EXACT_ROWS, About, Store, holds_table, writing
+from tacit.use.index_lock import writing
+from tacit.use.index_share import Sharing, failures_file, index_shared
+from tacit.use.index_task import By
+from tacit.use.store import EXACT_ROWS, About, Store, holds_table
 
 TILE_UM = 256.0  # side of a slide's tiles
 FITTED, LEAST_FITTED = 256, 32  # looks that mean and SD are taken from, at most and at least
@@ -37,6 +42,7 @@ class IndexResult:
     replaced: int  # other content at a known path
     filled: int  # known, with new facts
     failed: int
+    failures: Path  # the list of them
     warnings: tuple[str, ...] = ()
 
 
@@ -56,32 +62,60 @@ def index_images(
     device: str = "cpu",
     threads: int = 1,
     commit_rows: int = COMMIT_ROWS,
+    workers: int = 1,
+    shard: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> IndexResult:
     """Appends what `source` names to the index `out`, which is made where there is none. Files that are there already change nothing.
 
     encoder, model, weights: see `find_encoder`; None = the index's own, for a new one DEFAULT_ENCODER · mpp: µm per px of files that state none ·
     patients: a table of names and patients · tile_um: side of a slide's tiles · normalise: none, or standard: each number less its mean over
     its SD, both taken from this first command's images · precision: fp16 or fp32 · approximate: build LanceDB's approximate index also below
-    a million rows. Raises UsageError for another encoder or preprocessing than the index's; one file's failure is a row of failures.csv.
+    a million rows · workers: processes of this machine · shard: i/n or auto, do only part i of n, others do theirs at the same time or later ·
+    engine, address: local, or ray. Raises UsageError for another encoder or preprocessing than the index's; one file's failure is a row of failures.csv.
     """
     _check(mpp, tile_um, normalise, precision, commit_rows)
+    refuse_bucket(out)
+    asked, part = Asked(workers, shard, engine, address), parsed_shard(shard)
+    check_engine(engine, workers, address)
     place = Path(out)
     zipped = Path(source).suffix.lower() == ".zip"
+    alone = part is None and workers == 1 and engine == "local"
+    if zipped and not alone:
+        raise UsageError(f"{source} cannot be shared out: unpack it first, then give the folder")
     found = None if zipped else find_items(source, place, patients)
     held = Store.open(place).about if holds_table(place) else None
-    maker = _encoder(held, encoder, model, weights, prepare_device(device, threads))
-    about = _about(held, maker, (encoder or DEFAULT_ENCODER, model, weights), tile_um, normalise, precision)
+    ready = prepare_device(device, threads)
+    maker = _encoder(held, encoder, model, weights, ready)
+    chosen = (encoder or DEFAULT_ENCODER, model, weights)
+    about = _about(held, maker, chosen, tile_um, normalise, precision)
+
+    def last(store: Store) -> None:
+        if approximate or (len(store) > EXACT_ROWS and not store.has_approximate):
+            store.build_approximate()
+        store.tidy()
+
+    if found is not None and not alone:
+        about = _with_fitted(held, about, found[0], maker, mpp)
+        by = _by(held, chosen, encoder is None and model is None and weights is None, ready, threads)
+        how = Sharing(by, cut_of(about), mpp, commit_rows, asked, part)
+        shared, listed = index_shared(place, *found, about, how, last), failures_file(place, part)
+        return IndexResult(
+            place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=listed, warnings=shared.warnings
+        )
     with writing(place):
         items, problems = found if found is not None else find_items(source, place / "input", patients)
         store = Store.open(place) if holds_table(place) else None
-        if store is None and about.normalisation["name"] == "standard":
-            about = replace(about, normalisation=_fitted(items, maker, cut_of(about), mpp))
-        append = Append(place, store, about, maker, cut_of(about), commit_rows, [(e.path, e.reason, e.remedy) for e in problems])
+        if store is not None and held is None:  # made by another process meanwhile
+            held, about = store.about, _about(store.about, maker, chosen, tile_um, normalise, precision)
+        about = _with_fitted(held, about, items, maker, mpp)
+        append, listed = Append(place, store, about, maker, cut_of(about), commit_rows, [(e.path, e.reason, e.remedy) for e in problems]), failures_file(place)
         done = append.run(items, mpp)
-        if approximate or (len(done) > EXACT_ROWS and not done.has_approximate):
-            done.build_approximate()
-        done.tidy()
-        return IndexResult(place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), warnings=append.warnings)
+        last(done)
+        return IndexResult(
+            place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), failures=listed, warnings=append.warnings
+        )
 
 
 def cut_of(about: About) -> Cut:
@@ -113,6 +147,15 @@ def _encoder(held: About | None, encoder: str | None, model: str | Path | None, 
     if held is not None and encoder is None and model is None and weights is None:
         return own_encoder(held, device)
     return find_encoder(encoder or DEFAULT_ENCODER, model=model, weights=weights, device=device)
+
+
+def _by(held: About | None, chosen: tuple[str, str | Path | None, str | None], own: bool, device: str, threads: int) -> By:
+    """How another process finds the encoder that `_encoder` found."""
+    if held is not None and own:
+        asked = held.asked
+        return By(asked["encoder"] or DEFAULT_ENCODER, asked["model"], asked["weights"], device, threads)
+    name, model, weights = chosen
+    return By(name, str(Path(model).absolute()) if model is not None else None, weights, device, threads)
 
 
 def own_encoder(held: About, device: str, model: str | Path | None = None, weights: str | None = None) -> Encoder:
@@ -156,6 +199,13 @@ def _about(
         if given is not None and given != kept:
             raise UsageError(f"the index was made with --{option} {kept}, asked for is {given}; leave the option out, or make another index")
     return held
+
+
+def _with_fitted(held: About | None, about: About, items: list[Item], maker: Encoder, mpp: float | None) -> About:
+    """What a new index says of itself, with mean and SD where they are asked for."""
+    if held is None and about.normalisation["name"] == "standard":
+        return replace(about, normalisation=_fitted(items, maker, cut_of(about), mpp))
+    return about
 
 
 def _fitted(items: list[Item], maker: Encoder, how: Cut, mpp: float | None) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from tacit.errors import InputError, ReadError
 from tacit.files import sha256, sha256_of_ends, storage_error, write_atomic
 from tacit.interrupt import HeldInterrupt
 from tacit.read.facts import Facts
+from tacit.read.slide import is_slide
 from tacit.report.track import Bar
 from tacit.run import as_csv
 from tacit.use.encoder import Encoder
 from tacit.use.index_items import Cut, Item, Look, looks_of
-from tacit.use.store import About, Store, quoted, vectors_of
+from tacit.use.index_lock import gate
+from tacit.use.store import About, Store, holds_table, quoted, vectors_of
 
 AT_ONCE, AT_ONCE_PX = 32, 8_000_000  # looks, and pixels of them, that are encoded together
 COMMIT_ROWS, COMMIT_SECONDS = 512, 10.0  # rows are written when so many wait, or after so long
@@ -48,7 +52,8 @@ class Had:
 
 @dataclass
 class Append:
-    """`run` once. count: files added, there (unchanged), replaced (new content at a known path), filled (known, with new facts)."""
+    """`run` once where this process writes alone; else `take` for one task of many. count: files added, there (unchanged), replaced (new content at a
+    known path), filled (known, with new facts)."""
 
     place: Path
     store: Store | None  # None until the first rows of a new index are written
@@ -59,21 +64,41 @@ class Append:
     failures: list[tuple[object, str, str]]
     count: dict[str, int] = field(default_factory=lambda: {"added": 0, "there": 0, "replaced": 0, "filled": 0})
     written: int = 0  # rows
-    warnings: tuple[str, ...] = ()
+    next_id: int | None = None  # of the next row where others write too; None: this process writes alone and counts up
+    unspaced: int = 0  # pictures that state no spacing
+    interrupt: HeldInterrupt = field(default_factory=HeldInterrupt)
     _looks: list[Ready] = field(default_factory=list)
     _rows: list[tuple[Ready, Any]] = field(default_factory=list)  # with the vector
     _stale: dict[str, str] = field(default_factory=dict)  # path → its hash now, where rows of another content are left
-    _unspaced: int = 0
-    _interrupt: HeldInterrupt = field(default_factory=HeldInterrupt)
     _committed: float = field(default_factory=time.monotonic)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return unspaced_warning(self.unspaced, self.how)
 
     def run(self, items: list[Item], mpp: float | None) -> Store:
         """Appends the items. Raises InputError where none could be, KeyboardInterrupt after what was begun is written."""
-        had, fills = _had(self.store, items), {}
-        with Bar("indexing") as bar, self._interrupt:
-            for number, item in enumerate(items):
-                bar.advance(number, len(items))
-                if self._interrupt.asked:
+        with Bar("indexing") as bar, self.interrupt:
+            fills = self.take(items, mpp, had_of(self.store, items), lambda number: bar.advance(number, len(items)))
+            if fills and self.store is not None:
+                fill(self.store, fills)
+                self.count["filled"] = len(fills)
+            write_failures(self.place / "failures.csv", self.failures)
+            if self.interrupt.asked:
+                raise KeyboardInterrupt
+        if self.store is None:
+            raise none_indexed(len(items), self.failures)
+        say(self.place, ", ".join(f"{n} {what}" for what, n in self.count.items()) + f", {len(self.failures)} failed")
+        return self.store
+
+    def take(self, items: Sequence[Item], mpp: float | None, had: Known, advance: Callable[[int], None]) -> dict[str, Facts]:
+        """Writes what is missing of the items. Gives, by path, all facts of files that were there and are known better now."""
+        fills, number = {}, 0
+        for group in groups_of(items):
+            for item in group:
+                advance(number)
+                number += 1
+                if self.interrupt.asked:
                     break
                 mine = had.get(str(item.path), {})
                 kind = self._take(item, mpp, mine)
@@ -83,19 +108,8 @@ class Append:
                 if kind == "there" and any(one.facts.get(k) != v for one in mine.values() for k, v in told.items()):
                     fills[str(item.path)] = next(iter(mine.values())).facts | told
             self._encode()
-            self._commit()
-            if fills and self.store is not None:
-                self.store.fill(_columns({"path": list(fills)}, list(fills.values())))
-                self.count["filled"] = len(fills)
-            write_atomic(self.place / "failures.csv", as_csv(("file", "reason", "remedy"), self.failures))
-            if self._interrupt.asked:
-                raise KeyboardInterrupt
-        if self.store is None:
-            raise InputError(f"none of the {len(items) or 'listed'} images could be indexed; the first: {self.failures[0][0]}: {self.failures[0][1]}")
-        if self._unspaced and self.how.picture_um:
-            self.warnings = (UNSPACED.format(self._unspaced, self.how.picture_um),)
-        self._say(", ".join(f"{n} {what}" for what, n in self.count.items()) + f", {len(self.failures)} failed")
-        return self.store
+        self._commit()
+        return fills
 
     def _take(self, item: Item, mpp: float | None, had: dict[str, Had]) -> str:
         """Takes one file up. Gives what became of it: added, there, replaced, or "" where it failed."""
@@ -114,7 +128,7 @@ class Append:
         try:
             total, looks = looks_of(item, mpp, self.how, self._places(path, digest) if mine else frozenset())
             for look in looks:
-                if self._interrupt.asked:
+                if self.interrupt.asked:
                     return ""
                 if isinstance(look, ReadError):
                     missed.append(look)
@@ -155,7 +169,7 @@ class Append:
             return
         for ready, vector in zip(looks, self.about.normalised(vectors), strict=True):
             if np.isfinite(vector).all():
-                self._unspaced += ready.look.mpp is None
+                self.unspaced += ready.look.mpp is None
                 self._rows.append((ready, vector))
             else:
                 remedy = "look at the picture; numbers too large for fp16 need an index with --precision fp32"
@@ -166,39 +180,92 @@ class Append:
     def _commit(self) -> None:
         """Writes the rows that wait; only then is it said, and only then go those that they replace."""
         if self._rows:
-            if self.store is None:
-                self.store = Store.create(self.place, self.about)
-            self.store.add(_as_table(self._rows, self.about))
-            self.written += len(self._rows)
-            self._say(f"written: {len(self._rows)} rows, {self.written} by this command")
-            for path in {str(ready.item.path) for ready, _ in self._rows} & self._stale.keys():
-                self.store.delete(f"path = {quoted(path)} AND sha256 <> {quoted(self._stale.pop(path))}")
+            with self._turn() as store:
+                store.add(_as_table(self._rows, self.about), self.next_id)
+                self.written += len(self._rows)
+                if self.next_id is not None:
+                    self.next_id += len(self._rows)
+                say(self.place, f"written: {len(self._rows)} rows, {self.written} by this {'command' if self.next_id is None else 'task'}")
+                for path in {str(ready.item.path) for ready, _ in self._rows} & self._stale.keys():
+                    store.delete(f"path = {quoted(path)} AND sha256 <> {quoted(self._stale.pop(path))}")
             self._rows = []
         self._committed = time.monotonic()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[Store]:
+        """The table as it is now, made where there is none, while nobody else changes it."""
+        with contextlib.nullcontext() if self.next_id is None else gate(self.place):
+            if self.store is None:
+                there = self.next_id is not None and holds_table(self.place)
+                self.store = Store.open(self.place) if there else Store.create(self.place, self.about)
+            elif self.next_id is not None:
+                self.store.refresh()
+            yield self.store
 
     def _fail(self, error: ReadError) -> None:
         self.failures.append((str(error.path), error.reason, error.remedy))
 
-    def _say(self, line: str) -> None:
-        try:
-            with (self.place / "log.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')}  {line}\n")
-        except OSError as error:
-            raise storage_error(self.place / "log.txt", error) from error
+
+Known = dict[str, dict[str, Had]]  # path → hash → what the table holds of it
 
 
-def _had(store: Store | None, items: list[Item]) -> dict[str, dict[str, Had]]:
-    """path → hash → what the table holds of it, for the paths of the items alone."""
-    found: dict[str, dict[str, Had]] = {}
+def groups_of(items: Sequence[Item]) -> list[list[Item]]:
+    """Items that are encoded together: a slide alone, else at most AT_ONCE pictures in a row.
+
+    A network's numbers differ in their last digit with the size of a batch, so batches end where they end for every process that shares the work.
+    """
+    found: list[list[Item]] = []
+    room = 0
+    for item in items:
+        if room == 0 or is_slide(item.path):
+            found.append([])
+            room = AT_ONCE
+        found[-1].append(item)
+        room = 0 if is_slide(item.path) else room - 1
+    return found
+
+
+def had_of(store: Store | None, items: Sequence[Item], where: str | None = None) -> Known:
+    """What the table holds of the paths of the items, and only of those; of its rows for which `where` is true."""
+    found: Known = {}
     if store is None:
         return found
     paths = pa.array([str(i.path) for i in items])
     named = sorted({name for i in items for name in i.facts} & store.columns.keys())
-    for batch in store.scan(["path", "sha256", "tiles", *named]):
+    for batch in store.scan(["path", "sha256", "tiles", *named], where):
         for row in batch.filter(pc.is_in(batch.column("path"), paths)).to_pylist():
             had = found.setdefault(row["path"], {}).setdefault(row["sha256"], Had(row["tiles"], {n: row[n] for n in named}))
             had.rows += 1
     return found
+
+
+def fill(store: Store, fills: dict[str, Facts]) -> None:
+    """Writes facts of files whose rows are there, by path."""
+    store.fill(_columns({"path": list(fills)}, list(fills.values())))
+
+
+def unspaced_warning(unspaced: int, how: Cut) -> tuple[str, ...]:
+    """What is to be said of pictures without a spacing."""
+    return (UNSPACED.format(unspaced, how.picture_um),) if unspaced and how.picture_um else ()
+
+
+def none_indexed(items: int, failures: Sequence[tuple[object, str, str]]) -> InputError:
+    """No row came of any file."""
+    return InputError(f"none of the {items or 'listed'} images could be indexed; the first: {failures[0][0]}: {failures[0][1]}")
+
+
+def write_failures(place: Path, failures: Sequence[tuple[object, str, str]]) -> None:
+    """failures.csv."""
+    write_atomic(place, as_csv(("file", "reason", "remedy"), list(failures)))
+
+
+def say(place: Path, line: str) -> None:
+    """A line of the index's log."""
+    try:
+        with (place / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')}  {line}\n")
+    except OSError as error:
+        raise storage_error(place / "log.txt", error) from error
 
 
 def _as_table(rows: list[tuple[Ready, Any]], about: About) -> pa.Table:

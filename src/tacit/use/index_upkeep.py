@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from tacit.errors import InputError, UsageError
 from tacit.read.folder import is_pattern
-from tacit.use.store import Store, quoted, writing
+from tacit.use.index_lock import writing
+from tacit.use.store import Store, quoted
 
 
 def list_index(index: str | Path) -> dict[str, Any]:

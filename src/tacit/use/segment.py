@@ -20,11 +20,12 @@ from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use import few_labels
 from tacit.use.device import prepare_device
+from tacit.use.engines import Asked
 from tacit.use.glands import segment_glands
 from tacit.use.instances import InstancesConfig
 from tacit.use.segment_task import chosen_task
 from tacit.use.shape_guided import masks_digest
-from tacit.use.slides import Asked, check_alone, find_slides, segment_slides
+from tacit.use.slides import check_alone, find_slides, segment_slides
 from tacit.use.structures import segment_structures
 from tacit.use.tracking import tracked
 

@@ -7,7 +7,6 @@ What a slide's state says is done is not done again, whoever did it; so a killed
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tacit.report.track import Bar
 from tacit.report.tracked import check_trackers
 from tacit.run import Run, open_run, plain
 from tacit.use.device import prepare_device
-from tacit.use.engines import Lost, by_processes, by_ray, check_engine, one_after_another, parsed_shard
+from tacit.use.engines import Asked, Lost, check_engine, parsed_shard, shared_out
 from tacit.use.instances import InstancesConfig
 from tacit.use.model import save_model
 from tacit.use.report_slides import summarise
@@ -35,16 +34,6 @@ from tacit.use.slide_task import Outcome, SlideTask, done, segment_slide
 from tacit.use.tracking import curves_of, tracked
 
 HALF = 0.5  # of a tile that is learnt from is tissue
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How the work is shared."""
-
-    workers: int
-    shard: str | None
-    engine: str
-    address: str | None
 
 
 def find_slides(source: str | Path) -> Cases | None:
@@ -209,7 +198,7 @@ def _do(tasks: list[SlideTask], asked: Asked, device: str, run: Run) -> None:
     run.say(f"{len(tasks) - len(missing)} slides are done, {len(missing)} are to be done")
     run.save_record()
     finished = len(tasks) - len(missing)
-    with Bar("segmenting") as bar, contextlib.closing(_results(missing, asked, device)) as results:
+    with Bar("segmenting") as bar, contextlib.closing(shared_out(segment_slide, missing, asked, device)) as results:
         for task, outcome in results:
             if isinstance(outcome, Lost):
                 outcome = Outcome(task.name, task.path, outcome.reason, "use fewer --workers or a smaller slides.tile, then run again with --resume")
@@ -219,11 +208,3 @@ def _do(tasks: list[SlideTask], asked: Asked, device: str, run: Run) -> None:
                 run.say(f"done: {task.name}")
             finished += 1
             bar.advance(finished, len(tasks))
-
-
-def _results(tasks: list[SlideTask], asked: Asked, device: str) -> Any:
-    if asked.engine == "ray":
-        return by_ray(segment_slide, tasks, asked.address, gpus=0 if device == "cpu" else 1)
-    if asked.workers == 1 or len(tasks) < 2:
-        return one_after_another(segment_slide, tasks)
-    return by_processes(segment_slide, tasks, min(asked.workers, len(tasks)))

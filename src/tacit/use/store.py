@@ -2,13 +2,12 @@
 
 Columns: row_id (counts up) · vector · path, sha256 (of the file) · slide, row, col, side_px (level-0 px; a picture has none)
 · tiles (rows that its file has when it is whole) · mpp (µm per level-0 px) · patient, site, label · any more columns of the list.
-A write is there whole or not at all, also when the process is killed; one writer at a time, readers are never locked out.
+A write is there whole or not at all, also when the process is killed; who may write is said in index_lock.py, readers are never locked out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import warnings
@@ -22,11 +21,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.errors import InputError, OutputError, StorageError, UsageError
-from tacit.files import storage_error
+from tacit.errors import InputError, StorageError, UsageError
+from tacit.use.bucket import bucket_error, connect_bucket, in_bucket
 
 TABLE = "images"
-OWN = {f"{TABLE}.lance", ".lock", "log.txt", "failures.csv", "input"}
 KINDS = {"fp16": pa.float16(), "fp32": pa.float32()}
 FIXED = [
     *((name, pa.string()) for name in ("path", "sha256", "slide", "patient", "site", "label")),
@@ -34,9 +32,10 @@ FIXED = [
     ("mpp", pa.float64()),
 ]
 LEAST_APPROXIMATE, ROWS_A_CELL, LEAST_PROBED = 1000, 4000, 8  # rows, rows, cells
-TIDY_EVERY, MANY_PIECES = 128, 64  # appends after which it is looked whether there are so many pieces that they should be joined into larger ones
+TIDY_EVERY, MANY_PIECES = 128, 64  # changes of the table after which it is looked whether there are so many pieces that they should be joined into larger ones
 EXACT_ROWS = 1_000_000  # above it the approximate index is built and used
 STALE = timedelta(hours=1)  # versions that a reader may still hold are kept so long
+SHARED, OF_TASK = 1 << 62, 28  # row_ids of a run that several processes share: from SHARED on, and 2**OF_TASK for each task of it, until index_settle.py
 
 
 @dataclass(frozen=True)
@@ -63,22 +62,22 @@ class About:
 
 
 class Store:
-    """An open index. `Store.open` to read it; inside `writing(folder)` also to change it."""
+    """An open index. `Store.open` to read it; a holder of one of the locks of index_lock.py may also change it."""
 
-    def __init__(self, folder: Path, table: Any, about: About) -> None:
-        self.folder, self.about, self._table = folder, about, table
+    def __init__(self, folder: Path | str, table: Any, about: About) -> None:
+        self.folder, self.about, self._table = folder, about, table  # folder: text where it is a place in a bucket
         self._read: tuple[NDArray[np.int64], NDArray] | None = None
         self._last_id: int | None = None
-        self._appends = 0
         self._synced = _pieces(folder)
+        self._looked = int(table.version) // TIDY_EVERY
 
     @classmethod
-    def open(cls, folder: str | Path) -> Store:
-        """Raises InputError where there is no index or it cannot be read."""
-        place = Path(folder)
-        if not place.is_dir():
+    def open(cls, index: str | Path) -> Store:
+        """index: a folder, or s3://bucket/prefix. Raises InputError where there is no index or it cannot be read, MissingError where no storage answers."""
+        place: Path | str = in_bucket(index) or Path(index)
+        if isinstance(place, Path) and not place.is_dir():
             raise InputError(f"the index {place} does not exist; make one with: tacit index FOLDER -o {place}")
-        if not cls.lies_in(place):
+        if isinstance(place, Path) and not cls.lies_in(place):
             raise InputError(f"{place} is no index of Tacit (it holds no {TABLE}.lance); give the folder that `tacit index` wrote")
         with _told(place):
             table = _connect(place).open_table(TABLE)
@@ -91,9 +90,9 @@ class Store:
         return cls(place, table, about)
 
     @staticmethod
-    def lies_in(folder: Path) -> bool:
-        """Whether a folder holds an index's table."""
-        return (folder / f"{TABLE}.lance").is_dir()
+    def lies_in(index: str | Path) -> bool:
+        """Whether a folder holds an index's table. What is named in a bucket can be nothing else."""
+        return in_bucket(index) is not None or (Path(index) / f"{TABLE}.lance").is_dir()
 
     @classmethod
     def create(cls, folder: Path, about: About) -> Store:
@@ -181,19 +180,49 @@ class Store:
             query = self._table.search(vector.astype(np.float32)).distance_type("cosine").nprobes(cells).refine_factor(refined).limit(k)
             return (query.where(where, prefilter=True) if where else query).select(["row_id", "vector"]).to_arrow()
 
-    def add(self, rows: pa.Table) -> None:
-        """Appends rows (without row_id). When this returns they are on the disk. New columns are empty in earlier rows."""
+    def add(self, rows: pa.Table, first: int | None = None) -> None:
+        """Appends rows (without row_id). When this returns they are on the disk. New columns are empty in earlier rows.
+
+        first: the row_id of the first of them; None = the next one, which is known as long as nobody else adds rows.
+        """
         self._widen(rows.schema)
         with _told(self.folder):
-            first = self._next_id()
-            rows = rows.append_column("row_id", pa.array(np.arange(first, first + rows.num_rows)))
+            start = self._next_id() if first is None else first
+            rows = rows.append_column("row_id", pa.array(np.arange(start, start + rows.num_rows)))
             self._table.add(rows)
-            self._last_id = first + rows.num_rows - 1
+            self._last_id = start + rows.num_rows - 1
+            changes = int(self._table.version) // TIDY_EVERY
         self._to_disk()
         self._read = None
-        self._appends += 1
-        if self._appends % TIDY_EVERY == 0:
+        if changes > self._looked:
+            self._looked = changes
             self.tidy()
+
+    def refresh(self) -> Store:
+        """Sees what others have written since."""
+        with _told(self.folder):
+            self._table.checkout_latest()
+        self._read = self._last_id = None
+        return self
+
+    def ids(self, where: str) -> NDArray[np.int64]:
+        """row_ids (n,) of the rows for which `where` is true, rising; one that is there twice twice."""
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(b.column("row_id").to_numpy() for b in self.scan(["row_id"], where))]))
+
+    def renumber(self, where: str, row_id: str) -> None:
+        """Gives the rows for which `where` is true the row_id that the SQL `row_id` says, all at once or none."""
+        with _told(self.folder):
+            self._table.update(where=where, values_sql={"row_id": row_id})
+        self._to_disk()
+        self._read = self._last_id = None
+
+    def delete_copies(self, row_id: int) -> None:
+        """Deletes all rows of a row_id but the first that was written."""
+        with _told(self.folder):
+            held = self._table.search().where(f"row_id = {row_id}").with_row_id(True).select(["row_id"]).to_arrow()["_rowid"].to_pylist()
+            self._table.delete(f"_rowid IN ({', '.join(map(str, sorted(held)[1:]))})")
+        self._to_disk()
+        self._read = None
 
     def fill(self, rows: pa.Table) -> None:
         """Replaces columns of all rows of the paths that `rows` names: a column path, and those that change."""
@@ -243,7 +272,7 @@ class Store:
                 _sync(path)
         for name in ("data", "_versions", "_deletions", "_transactions"):
             with contextlib.suppress(FileNotFoundError):
-                _sync(self.folder / f"{TABLE}.lance" / name)
+                _sync(Path(self.folder) / f"{TABLE}.lance" / name)
         self._synced = now
 
 
@@ -257,28 +286,6 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@contextlib.contextmanager
-def writing(folder: str | Path) -> Iterator[Path]:
-    """Locks the index folder (made where it is not there) against a second writer. Raises OutputError."""
-    place = Path(folder)
-    if place.exists() and not place.is_dir():
-        raise OutputError(f"the index {place} is a file; give a folder")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({p.name for p in place.iterdir()} - OWN)
-        if foreign and not (place / f"{TABLE}.lance").is_dir():
-            raise OutputError(f"{place} holds {foreign[0]} and is no index of Tacit; give an empty or new folder, or an index to append to")
-        lock = (place / ".lock").open("a+")
-    except OSError as error:
-        raise storage_error(place, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when its owner dies
-        except OSError as error:
-            raise OutputError(f"the index {place} is being written by another process; wait for it") from error
-        yield place
-
-
 def holds_table(folder: Path) -> bool:
     """Whether a table was ever finished there; a folder that a killed process left without one counts as empty."""
     return any((folder / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
@@ -288,19 +295,21 @@ def _cells(rows: int) -> int:
     return max(rows // ROWS_A_CELL, 1)
 
 
-def _connect(folder: Path) -> Any:
+def _connect(place: Path | str) -> Any:
     os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings of small tables and empty cells are no news to a user
     import lancedb
 
-    return lancedb.connect(str(folder))
+    return connect_bucket(place) if isinstance(place, str) else lancedb.connect(str(place))
 
 
 @contextlib.contextmanager
-def _told(folder: Path, where: str | None = None) -> Iterator[None]:
+def _told(folder: Path | str, where: str | None = None) -> Iterator[None]:
     """LanceDB's errors in our words."""
     try:
         yield
     except (ValueError, RuntimeError, OSError, NotImplementedError) as error:
+        if isinstance(folder, str) and (told := bucket_error(folder, error)) is not None:
+            raise told from error
         said = " ".join(str(error).split(", /")[0].split())[:300]
         if "os error 28" in str(error) or "No space left" in str(error):
             raise StorageError(f"cannot write the index {folder}: the disk is full; free space and repeat the command, what was written stays") from error
@@ -311,8 +320,9 @@ def _told(folder: Path, where: str | None = None) -> Iterator[None]:
         raise InputError(f"the index {folder} is damaged ({said}); make it anew from the images") from error
 
 
-def _pieces(folder: Path) -> set[Path]:
-    place = folder / f"{TABLE}.lance"
+def _pieces(folder: Path | str) -> set[Path]:
+    """The files of a table on a disk, those of its data, versions and deletions."""
+    place = Path(folder) / f"{TABLE}.lance"
     return {Path(e.path) for name in ("data", "_versions", "_deletions") if (place / name).is_dir() for e in os.scandir(place / name)}
 
 
