@@ -227,6 +227,9 @@ def test_what_cannot_be_compared_is_named(sets: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused("empty", sets / "a", tmp_path / "empty")
     refused("does not exist", sets / "a", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="does not exist"):
+        tacit.distance([sets / "a", tmp_path / "nowhere"], tmp_path / "fresh", **BRIEF)
+    assert not (tmp_path / "fresh").exists()  # the corrected command finds it as it was
     lone = save(tmp_path / "lone", 3)
     save(tmp_path / "lone more", 1, labels=("three",))
     shutil.move(tmp_path / "lone more" / "three", lone / "three")

@@ -55,6 +55,12 @@ class Found:
     told: bool
 
 
+def check_there(source: str | Path) -> None:
+    """Raises InputError for a side that does not exist."""
+    if not Path(source).exists() and not set("*?[") & set(str(source)):
+        raise InputError(f"{source} does not exist; a side is a folder, a file, a glob in quotes, a zip or a list")
+
+
 def find_set(
     source: str | Path, name: str, run: Run, cut: Cut, *, mpp: float | None, series_by: str, unit: str | None, gaps: str, steps: str | None = None
 ) -> Found:
@@ -67,8 +73,6 @@ def find_set(
         raise UsageError(f"--series-by {series_by!r} is unknown; known are {', '.join(SERIES_BY)}")
     if unit not in (None, "picture", "series"):
         raise UsageError(f"--unit {unit!r} is unknown; known are picture, series")
-    if not Path(source).exists() and not set("*?[") & set(str(source)):
-        raise InputError(f"{source} does not exist; a side is a folder, a file, a glob in quotes, a zip or a list")
     cases = _series(source, run, unit, gaps, steps)
     items, problem = _items(source, run, name) if unit != "series" else ([], None)
     tiles = [i for i in items if i.whole]

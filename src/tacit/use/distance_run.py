@@ -18,7 +18,7 @@ from tacit.use.device import prepare_device
 from tacit.use.distance import EPSILON, How, one_solver
 from tacit.use.distance_change import candidates, change_of
 from tacit.use.distance_features import DEFAULT_FEATURES, Maker, find_features
-from tacit.use.distance_input import check_one_kind, find_set
+from tacit.use.distance_input import check_one_kind, check_there, find_set
 from tacit.use.distance_labels import with_labels
 from tacit.use.distance_pairs import DistanceResult, answer, every, halves_of, measured
 from tacit.use.distance_rank import Asked, input_of, is_pretrained, rank_candidates, rank_runs, rank_sets
@@ -82,6 +82,8 @@ def distance(
     command += " " + shlex.join(sources[1:]) if len(sources) > 1 else ""
     tables = [name for name in labels or [] if _is_table(name)]
     places = [input_of(s) if pretraining else s for s in sources]
+    for place in [*places, *([to] if to is not None else [])]:
+        check_there(place)
     reads = chain([*tables, features, *sources], *(named_files(s) for s in [*places, *([to] if to is not None else [])]))
     with open_run(out, command=command, settings={"distance": {"sets": sources} | options}, reads=reads, overwrite=overwrite) as run:
         run.record |= {"seed": seed, "device": device, "threads": threads, "uses_labels": True}
