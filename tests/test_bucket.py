@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tacit.cli import app
 from tacit.errors import InputError, MissingError, UsageError
-from tacit.use.bucket import in_bucket
+from tacit.use.bucket import bucket_error, in_bucket
 from tacit.use.compare import compare
 from tacit.use.evaluate import evaluate
 from tacit.use.index import index_images
@@ -175,3 +175,9 @@ def test_wrong_keys_and_none_are_named(bucket: str, monkeypatch: pytest.MonkeyPa
 def test_a_path_loses_a_stroke_and_is_known_all_the_same() -> None:
     assert in_bucket(Path("s3://a/b")) == in_bucket("s3://a/b/") == "s3://a/b"
     assert in_bucket("here/s3") is None and in_bucket("/s3:/x") is None
+
+
+def test_a_region_that_nobody_tells_is_no_damage() -> None:
+    """What LanceDB says of Amazon's own endpoint without a network."""
+    told = bucket_error("s3://glands/all", RuntimeError("lance error: LanceError(IO): Generic S3 error: Failed to resolve region for bucket 'glands'"))
+    assert isinstance(told, MissingError) and "set AWS_REGION" in str(told) and "bucket glands" in str(told)

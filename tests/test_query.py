@@ -69,6 +69,15 @@ def test_hits_are_the_nearest_rows(place: Path, metric: str) -> None:
     assert done.answers[0]["query"] == str(place / "new.png") and not done.failures and not done.warnings
 
 
+def test_a_query_at_no_scale_beside_rows_at_one_is_told(tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.png", 1, side=90), draw(tmp_path / "in" / "b.png", 2, side=90)
+    index_images(tmp_path / "in", tmp_path / "index", encoder="texture", mpp=0.6)
+    done = query(tmp_path / "index", tmp_path / "in" / "a.png", k=1)
+    assert any("1 queries state no µm per px" in said and "2 of 2 rows" in said for said in done.warnings)
+    done = query(tmp_path / "index", tmp_path / "in" / "a.png", k=1, mpp=0.6)
+    assert not done.warnings and done.answers[0]["hits"][0]["distance"] == 0.0
+
+
 def test_plain_search_excludes_nothing_and_a_picture_finds_itself(place: Path) -> None:
     hits = query(place / "index", [place / "images" / "05.png"]).answers[0]["hits"]
     assert (hits[0]["path"], hits[0]["distance"], hits[0]["patient"], hits[0]["age"]) == (str(place / "images" / "05.png"), 0.0, "P1", 45.0)

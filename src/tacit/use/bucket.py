@@ -66,6 +66,8 @@ def bucket_error(place: str, error: Exception) -> TacitError | None:
         return MissingError(f"the index {place}: {endpoint} refuses these credentials; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN")
     if "builder error" in said or "scheme is not allowed" in said or "BadScheme" in said:
         return MissingError(f"the index {place}: {endpoint} is not encrypted; set AWS_ALLOW_HTTP=true to use it all the same")
+    if "resolve region" in said:
+        return MissingError(f"the index {place}: the region of bucket {bucket} is not known at {endpoint}; check its name and the network, or set AWS_REGION")
     if any(word in said for word in NO_ANSWER):
         return MissingError(f"the index {place}: no object storage answers at {endpoint}; check AWS_ENDPOINT_URL and the network")
     return None

@@ -50,6 +50,7 @@ class _Asked:
     keys: list[Keys] = field(default_factory=list)
     facts: list[Facts] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
+    unspaced: int = 0  # queries that state no spacing
 
 
 def query(
@@ -95,7 +96,7 @@ def query(
     def answered() -> QueryResult:
         asked = _read(store, encoder.features, sources, mpp, patients, levels)
         answers = _answers(asking, asked, k, where, levels)
-        warnings = _warnings(store, answers, k, levels, where)
+        warnings = (*_of_spacing(store, asked.unspaced), *_warnings(store, answers, k, levels, where))
         return QueryResult(answers, asked.failures, warnings, metric, asking.recall(10) if verify else None, Path(out) if out else None)
 
     if out is None:
@@ -135,7 +136,7 @@ def _read(store: Store, features: Any, sources: list[str | Path], mpp: float | N
         for number, (name, item) in enumerate(items):
             bar.advance(number, len(items))
             try:
-                vector, keys, facts = _one(store, features, item, mpp, told.get(item.path.name, told.get(item.path.stem, {})), levels)
+                vector, keys, facts, spaced = _one(store, features, item, mpp, told.get(item.path.name, told.get(item.path.stem, {})), levels)
             except ReadError as error:
                 asked.failures.append((str(error.path), error.reason, error.remedy))
                 continue
@@ -143,13 +144,14 @@ def _read(store: Store, features: Any, sources: list[str | Path], mpp: float | N
             asked.vectors.append(vector)
             asked.keys.append(keys)
             asked.facts.append(facts)
+            asked.unspaced += not spaced
     if not asked.names:
         raise InputError(f"none of the queries can be asked; the first: {asked.failures[0][0]}: {asked.failures[0][1]}; {asked.failures[0][2]}")
     return asked
 
 
-def _one(store: Store, features: Any, item: Item, mpp: float | None, told: Facts, levels: list[str]) -> tuple[NDArray, Keys, Facts]:
-    """Vector, names and facts of one query. What the index knows of the same file or content counts, then the table, then what lies beside it."""
+def _one(store: Store, features: Any, item: Item, mpp: float | None, told: Facts, levels: list[str]) -> tuple[NDArray, Keys, Facts, bool]:
+    """Vector, names and facts of one query, and whether its spacing is known. What the index knows of the same file or content counts, then the table, then what lies beside it."""
     if item.whole:
         raise ReadError(item.path, "a whole slide is no query", "save the field to ask for as a picture")
     _, looks = looks_of(item, mpp, cut_of(store.about))
@@ -170,7 +172,7 @@ def _one(store: Store, features: Any, item: Item, mpp: float | None, told: Facts
         if level in levels and keys[level] is None:
             how = "--patients CSV with a column site" if level == "site" else "--patients CSV"
             raise ReadError(item.path, f"its {level} is not known, so --exclude {level} cannot leave it out", f"give {how}, or ask without the exclusion")
-    return vector, keys, facts
+    return vector, keys, facts, all(each.mpp is not None for each in image)
 
 
 def _text(value: str | float | None) -> str | None:
@@ -200,6 +202,13 @@ def known_rows(store: Store, ids: NDArray[np.int64]) -> dict[int, dict[str, Any]
     columns = [*FIRST, *(c for c in store.columns if c not in (*FIRST, "row_id", "sha256", "tiles")), "row_id"]
     table = store.read(columns, f"row_id IN ({', '.join(map(str, wanted))})")
     return {row["row_id"]: row for row in table.to_pylist()}
+
+
+def _of_spacing(store: Store, unspaced: int) -> tuple[str, ...]:
+    """What is to be said of queries without a spacing, where most rows were brought to one."""
+    if not unspaced or (um := cut_of(store.about).picture_um) is None or 2 * (spaced := store.count("mpp IS NOT NULL")) <= len(store):
+        return ()
+    return (f"{unspaced} queries state no µm per px and were taken as they are, {spaced} of {len(store)} rows at {um:g} µm per px; give it with --mpp",)
 
 
 def _warnings(store: Store, answers: list[dict[str, Any]], k: int, levels: list[str], where: str | None) -> tuple[str, ...]:
