@@ -95,7 +95,7 @@ def test_processes_write_what_one_does_also_when_one_of_them_is_killed(images: P
     watcher = threading.Thread(target=kill, daemon=True)
     watcher.start()
     done = index_images(images, tmp_path / "i", workers=2, **TEXTURE)
-    assert killed and (done.failed, done.added, done.in_index) == (0, 13, len(rows(one)))
+    assert killed and (done.failed, done.added + done.there, done.in_index) == (0, 13, len(rows(one)))  # there: what the killed one had written
     assert rows(tmp_path / "i") == rows(one) and hits(tmp_path / "i", images) == hits(one, images)
     assert alone(tmp_path / "i") == {"failures.csv"}
     again = index_images(images, tmp_path / "i", shard="0/1", **TEXTURE)
@@ -308,3 +308,13 @@ def test_tasks_hold_every_file_once_in_order_and_slides_alone(images: Path) -> N
         tasks = tasks_of(many, parts)
         assert [i for some in tasks for i in some] == many and all(len(some) == 1 for some in tasks if any(i.path.suffix == ".svs" for i in some))
     assert {len(some) for some in tasks_of([items[0]] * 102_400, 1)} == {512} and [len(some) for some in tasks_of(items, 2)] == [5, 1, 7]
+
+
+def test_a_file_that_another_process_is_just_writing_is_no_stranger(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "i").mkdir()
+    (tmp_path / "i" / "..shared.json.x1y2.part").touch()
+    assert index_images(images, tmp_path / "i", **TEXTURE).added == 13
+    (tmp_path / "j").mkdir()
+    (tmp_path / "j" / "notes.part").touch()
+    with pytest.raises(OutputError, match=r"holds notes\.part"):
+        index_images(images, tmp_path / "j", **TEXTURE)

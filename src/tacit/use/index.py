@@ -38,7 +38,7 @@ class IndexResult:
     in_index: int
     rows: int
     added: int
-    there: int  # unchanged
+    there: int  # unchanged; also what a worker that was killed had written
     replaced: int  # other content at a known path
     filled: int  # known, with new facts
     failed: int

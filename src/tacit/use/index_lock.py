@@ -164,12 +164,17 @@ def _made(folder: str | Path) -> Path:
         raise OutputError(f"the index {place} is a file; give a folder")
     try:
         place.mkdir(parents=True, exist_ok=True)
-        foreign = sorted(p.name for p in place.iterdir() if p.name not in OWN and not p.name.startswith(OF_PARTS))
+        foreign = sorted(p.name for p in place.iterdir() if not _own(p.name))
     except OSError as error:
         raise storage_error(place, error) from error
     if foreign and not (place / f"{TABLE}.lance").is_dir():
         raise OutputError(f"{place} holds {foreign[0]} and is no index of Tacit; give an empty or new folder, or an index to append to")
     return place
+
+
+def _own(name: str) -> bool:
+    """Whether Tacit wrote it; `.….part` is what another process is just writing, or was when it was killed (`write_atomic`)."""
+    return name in OWN or name.startswith(OF_PARTS) or (name.startswith(".") and name.endswith(".part"))
 
 
 def _opened(place: Path) -> IO[str]:
