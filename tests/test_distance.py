@@ -192,6 +192,20 @@ def test_one_answer_has_one_solver() -> None:
     assert one_solver(How(solver="exact"), [large]).solver == "exact"
 
 
+@pytest.mark.parametrize("levels", [1, 3])
+def test_ties_without_number_do_not_lengthen_the_list_for_ever(levels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of many equal tiles: nearly all pairs tie, so all are solved at once."""
+    cost = np.random.default_rng(0).integers(1, 1 + levels, (480, 420)).astype(float)
+    even, even2 = np.full(480, 1 / 480), np.full(420, 1 / 420)
+    sizes: list[int] = []
+    run = transport._run
+    monkeypatch.setattr(transport, "_run", lambda c, *more: sizes.append(c.nnz if hasattr(c, "nnz") else c.size) or run(c, *more))
+    found = exact(cost, even, even2)
+    assert sizes[-1] == cost.size and all(size <= cost.size / 4 for size in sizes[:-1])
+    monkeypatch.setattr(transport, "DENSE", cost.size)
+    assert found.cost == pytest.approx(exact(cost, even, even2).cost, rel=1e-12)
+
+
 @pytest.mark.parametrize(("n", "m"), [(520, 400), (450, 470)])
 def test_the_shortlist_of_pairs_ends_at_the_whole_problems_optimum(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = drawn(n), drawn(m, seed=1, moved=1.0, name="b")

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from tacit.errors import StorageError
 
@@ -45,14 +46,27 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 @contextlib.contextmanager
 def locked(place: Path) -> Iterator[None]:
     """One process at a time; others wait. The kernel frees the lock when its owner dies. Raises StorageError where `place` cannot be written."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.open("a+")
-    except OSError as error:
-        raise storage_error(place, error) from error
-    with lock:
+    with opened_lock(place) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def opened_lock(place: Path) -> IO[str]:
+    """A file to be locked, made with its folder where it is not there. Raises StorageError."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place.open("a+")
+    except OSError as error:
+        raise storage_error(place, error) from error
+
+
+def taken(lock: IO[str], *, shared: bool = False) -> bool:
+    """Whether the lock could be had now, alone or with others that share it. The kernel frees it when its owner dies."""
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

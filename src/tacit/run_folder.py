@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from tacit.errors import OutputError
+from tacit.files import taken
 
 OWN = [
     "images",
@@ -67,10 +67,8 @@ def _both_ways(path: str | Path) -> set[Path]:
 
 def take(lock: IO[str], folder: Path) -> None:
     """Locks what the kernel frees when its owner dies; refuses a folder that another process holds."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise OutputError(f"OUT {folder} is being written by another run; wait for it or give another folder") from error
+    if not taken(lock):
+        raise OutputError(f"OUT {folder} is being written by another run; wait for it or give another folder")
 
 
 def clear(folder: Path, present: set[str]) -> None:

@@ -26,7 +26,7 @@ def index(
         str, typer.Argument(metavar="INPUT", help="Pictures and slides: a file, folder, glob, zip, list or manifest; with --list or --delete: INDEX.")
     ],
     out: Annotated[str | None, typer.Option("-o", "--out", help="INDEX: the folder to append to; made where there is none.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="texture, or timm:NAME; of an index that is there: its own.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="phantom+texture, phantom, texture or timm:NAME; of an index that is there: its own.")] = None,
     model: Model = None,
     weights: Weights = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of files that do not state it.")] = None,

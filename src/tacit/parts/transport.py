@@ -51,6 +51,8 @@ def exact(cost: Floats, a: Floats, b: Floats, *, most_steps: int = MOST_STEPS) -
         return _solved(cost, a, b, scale, most_steps)
     listed = _shortlist(cost, a, b, most_steps)
     for _ in range(MOST_LISTS):
+        if 4 * np.count_nonzero(listed) > cost.size:
+            break  # so many ties that a list saves nothing
         places = np.flatnonzero(listed)
         rows, columns = np.divmod(places, len(b))
         values = cost.ravel()[places]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from tacit.errors import OutputError, UsageError
-from tacit.files import locked, storage_error, write_atomic
+from tacit.files import locked, opened_lock, storage_error, taken, write_atomic
 from tacit.use.bucket import refuse_bucket
 from tacit.use.index_settle import settle
 from tacit.use.store import TABLE, About, Store, holds_table
@@ -58,7 +58,7 @@ class Part:
             held = replace(held, done=tuple(sorted({*held.done, self.number})))
             write_atomic(self.folder / SHARED_BY, json.dumps(asdict(held)))
             fcntl.flock(self.lock, fcntl.LOCK_UN)
-            if len(held.done) == held.parts and _take(self.lock, fcntl.LOCK_EX):
+            if len(held.done) == held.parts and taken(self.lock):
                 last()
                 _clear(self.folder)
 
@@ -72,8 +72,8 @@ def gate(folder: Path) -> contextlib.AbstractContextManager[None]:
 def writing(folder: str | Path) -> Iterator[Path]:
     """Locks the index folder (made where it is not there) against other writers, and settles what parts that never ended have left. Raises OutputError."""
     place = _made(folder)
-    with _opened(place / ".lock") as lock:
-        if not _take(lock, fcntl.LOCK_EX):
+    with opened_lock(place / ".lock") as lock:
+        if not taken(lock):
             raise OutputError(BUSY.format(place))
         if (place / SHARED_BY).exists():
             _settle(place)
@@ -84,19 +84,19 @@ def writing(folder: str | Path) -> Iterator[Path]:
 def sharing(folder: str | Path, mine: Shared, part: int) -> Iterator[Part]:
     """Joins the other parts of the same command, or begins with them. Raises OutputError where another command writes, UsageError where it is by another encoder."""
     place = _made(folder)
-    with _opened(place / ".lock") as lock, _opened(place / f".part-{part}-of-{mine.parts}") as own:
+    with opened_lock(place / ".lock") as lock, opened_lock(place / f".part-{part}-of-{mine.parts}") as own:
         with locked(place / GATE):
             held = _read(place)
-            if _take(lock, fcntl.LOCK_EX):
+            if taken(lock):
                 if held is None or _unlike(held, mine):
                     _settle(place)
                     held = mine
                     write_atomic(place / SHARED_BY, json.dumps(asdict(mine)))
-            if not _take(lock, fcntl.LOCK_SH) or held is None:
+            if not taken(lock, shared=True) or held is None:
                 raise OutputError(BUSY.format(place))
             if told := _unlike(held, mine):
                 raise told
-            if not _take(own, fcntl.LOCK_EX):
+            if not taken(own):
                 raise OutputError(f"part {part}/{mine.parts} of this command is being done by another process; wait for it, or give another --shard")
             if holds_table(place) and (told := _other_vectors(Store.open(place).about, held.about, "the index was made meanwhile")):
                 raise told
@@ -106,8 +106,8 @@ def sharing(folder: str | Path, mine: Shared, part: int) -> Iterator[Part]:
 @contextlib.contextmanager
 def helping(folder: Path) -> Iterator[None]:
     """A process that does a task for a part: as long as it works nobody writes alone, also when the part itself was killed. Raises OutputError."""
-    with _opened(folder / ".lock") as lock:
-        if not _take(lock, fcntl.LOCK_SH):
+    with opened_lock(folder / ".lock") as lock:
+        if not taken(lock, shared=True):
             raise OutputError(BUSY.format(folder))
         yield
 
@@ -175,18 +175,3 @@ def _made(folder: str | Path) -> Path:
 def _own(name: str) -> bool:
     """Whether Tacit wrote it; `.….part` is what another process is just writing, or was when it was killed (`write_atomic`)."""
     return name in OWN or name.startswith(OF_PARTS) or (name.startswith(".") and name.endswith(".part"))
-
-
-def _opened(place: Path) -> IO[str]:
-    try:
-        return place.open("a+")
-    except OSError as error:
-        raise storage_error(place, error) from error
-
-
-def _take(lock: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)  # the kernel frees it when its owner dies
-    except OSError:
-        return False
-    return True

@@ -317,6 +317,8 @@ def _told(folder: Path | str, where: str | None = None) -> Iterator[None]:
             raise UsageError(f"--where {where!r} cannot be understood: {said}") from error
         if "os error 13" in str(error) or "os error 30" in str(error):
             raise StorageError(f"cannot write the index {folder}: {said}; change its permissions") from error
+        if isinstance(folder, str):
+            raise InputError(f"the index {folder} cannot be read ({said}); check the network and the bucket, or copy INDEX there again") from error
         raise InputError(f"the index {folder} is damaged ({said}); make it anew from the images") from error
 
 
