@@ -351,9 +351,10 @@ class NoUmap:
 def bad(place: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the commands are typed; the threads that they ask for are given back."""
     monkeypatch.chdir(place)
-    (place / "bad files").mkdir(exist_ok=True)
-    for name in ("a.png", "b.nii.gz"):
-        (place / "bad files" / name).write_bytes(b"neither")
+    for folder in ("bad files", "two of them"):
+        (place / folder).mkdir(exist_ok=True)
+        for name in ("a.png", "b.nii.gz"):
+            (place / folder / name).write_bytes(b"neither")
     (place / "bad slides").mkdir(exist_ok=True)
     for name in ("a.svs", "b.svs"):
         (place / "bad slides" / name).write_bytes(b"neither")
