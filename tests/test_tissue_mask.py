@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from tacit.errors import InputError
 from tacit.prepare.tissue import Tissue, find_pen, find_tissue, has_dark_ground, slide_tissue
@@ -66,6 +67,17 @@ def test_crumbs_go_by_area() -> None:
     picture = stained(glass(), piece | crumb)
     assert wrong_inside(find_tissue(picture, least_px=600), piece) == 0
     assert wrong_inside(find_tissue(picture, least_px=100), piece | crumb) == 0
+
+
+def test_what_is_a_crumb_on_a_slide_is_tissue_on_a_small_cut_out(tmp_path: Path) -> None:
+    piece, crumb = disc((300, 400), (150, 200), 60), disc((300, 400), (40, 50), 10)  # 20,000 µm² at 8 µm per px
+    shown = stained(glass(), piece | crumb)
+    for name, picture in (("slide", shown), ("cut out", shown[10:75, 15:95])):  # .33 mm²
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.kron(picture, np.ones((4, 4, 1), np.uint8)), tile=(256, 256), photometric="rgb")
+    with open_slide(tmp_path / "slide.tif") as slide:
+        assert wrong_inside(slide_tissue(slide, mpp=2.0).mask, piece) == 0
+    with open_slide(tmp_path / "cut out.tif") as slide:
+        assert wrong_inside(slide_tissue(slide, mpp=2.0).mask, crumb[10:75, 15:95]) == 0
 
 
 @pytest.mark.parametrize("ink", INK)

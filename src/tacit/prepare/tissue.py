@@ -20,6 +20,7 @@ from tacit.read.slide import Slide, stated_mpp
 
 OVERVIEW_UM = 8.0  # µm per px of the picture that tissue is looked for in
 LEAST_UM2, FILL_UM2 = 40_000.0, 20_000.0  # a smaller piece is a crumb; a smaller hole is filled
+LEAST_SHARE = 0.01  # of the slide's area: no piece this large is a crumb, however small the cut-out that was scanned or exported
 SATURATION = (0.05, 0.2)  # Otsu's threshold is held between: below is tinted glass, above is never glass
 LEAST_CONTRAST = 0.04  # of saturation, between the means of Otsu's two classes; less is one class
 DARK = 64  # grey level; a picture whose median pixel is darker in every channel has a dark ground
@@ -65,10 +66,15 @@ class Tissue:
 def slide_tissue(
     slide: Slide, *, mpp: float | None = None, um_per_px: float = OVERVIEW_UM, least_um2: float = LEAST_UM2, fill_um2: float = FILL_UM2, refuse_pen: bool = True
 ) -> Tissue:
-    """The tissue of a slide, looked for at `um_per_px`; see `find_tissue`. Raises InputError where nobody states the spacing."""
+    """The tissue of a slide, looked for at `um_per_px`; see `find_tissue`. Pieces below `least_um2` and LEAST_SHARE of the slide are dropped.
+
+    Raises InputError where nobody states the spacing.
+    """
     factor = max(um_per_px / stated_mpp(slide, mpp), 1.0)
     pixel_um2 = (factor * stated_mpp(slide, mpp)) ** 2
-    mask = find_tissue(slide.overview(factor), least_px=least_um2 / pixel_um2, fill_px=fill_um2 / pixel_um2, refuse_pen=refuse_pen)
+    picture = slide.overview(factor)
+    least_px = min(least_um2 / pixel_um2, LEAST_SHARE * picture.shape[0] * picture.shape[1])
+    mask = find_tissue(picture, least_px=least_px, fill_px=fill_um2 / pixel_um2, refuse_pen=refuse_pen)
     return Tissue(mask, factor)
 
 
