@@ -216,3 +216,14 @@ def test_the_reports_preset_is_what_its_code_ran() -> None:
     assert (c.backbone.name, c.hidden, c.projection, c.momentum, c.rising) == ("resnext50_32x4d", 2048, 512, 0.996, False)
     assert (c.train.optimizer, c.train.lr, c.train.weight_decay, c.train.batch, c.train.epochs) == ("sgd", 3e-4, 1.5e-6, 32, 30)
     assert np.isclose(c.train.momentum, 0.9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_with_a_layer_after_the_mean_learns_too(name: str) -> None:
+    module = made(name, BackboneConfig(name="mobilenetv3_small_050"))
+    encoder = module.byol.encoder if isinstance(module, VaeByol) else module.encoder
+    x = batch(0, side=SIDES.get(name, 32))
+    assert encoder(x["a"]).shape == (6, encoder.width) and encoder.map(x["a"]).shape[1] == encoder.channels != encoder.width
+    module.loss(x)["loss"].backward()
+    reached = [p for p in encoder.net.blocks.parameters() if p.requires_grad]
+    assert reached and all(p.grad is not None and torch.isfinite(p.grad).all() for p in reached)

@@ -57,7 +57,7 @@ class CtEncoder(nn.Module):
         self.encoder = Backbone(self.config.backbone)
         kinds = len(KINDS) - 1
         self.kind, self.share = nn.Linear(self.encoder.width, 1 + kinds), nn.Linear(self.encoder.width, kinds)
-        self.place = nn.Conv2d(self.encoder.width, kinds, 1)
+        self.place = nn.Conv2d(self.encoder.channels, kinds, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(x)

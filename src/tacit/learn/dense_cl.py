@@ -51,7 +51,7 @@ class Densecl(nn.Module):
         c = self.config = config or DenseclConfig()
         self.encoder = encoder or Backbone(c.backbone)
         self.encoder.check_map(c.size)
-        widths = [self.encoder.width, self.encoder.width, c.projection]
+        widths = [self.encoder.channels, self.encoder.channels, c.projection]
         self.projector, self.dense_projector = mlp(widths, norm=False), mlp(widths, norm=False)  # a 1 × 1 convolution is a linear layer on every place
         self.slow_encoder, self.slow_projector, self.slow_dense_projector = slow_copy(self.encoder), slow_copy(self.projector), slow_copy(self.dense_projector)
         for name in ("", "dense_"):

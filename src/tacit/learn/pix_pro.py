@@ -53,7 +53,7 @@ class Pixpro(nn.Module):
         self.encoder = encoder or Backbone(c.backbone)
         self.encoder.check_map(c.size)
         normed = not c.backbone.group_norm
-        self.projector = mlp([self.encoder.width, c.hidden, c.projection], norm=normed)  # a 1 × 1 convolution is a linear layer on every place
+        self.projector = mlp([self.encoder.channels, c.hidden, c.projection], norm=normed)  # a 1 × 1 convolution is a linear layer on every place
         self.transform = mlp([c.projection] * (c.layers + 1), norm=normed)  # g
         self.slow_encoder, self.slow_projector = slow_copy(self.encoder), slow_copy(self.projector)
 

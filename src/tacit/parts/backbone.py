@@ -22,29 +22,33 @@ class BackboneConfig(Config):
 
 
 class Backbone(nn.Module):
-    """x (b, channels_in, h, w), normalised as ImageNet is → features (b, f), the mean over places. `width` is f."""
+    """x (b, channels_in, h, w), normalised as ImageNet is → features (b, f), of the mean over places. `width` is f, `channels` that of `map`.
+
+    Most networks give the mean itself, so that both are equal; MobileNetV3 and VGG put a layer after it.
+    """
 
     def __init__(self, config: BackboneConfig, channels_in: int = 3) -> None:
         super().__init__()
         self.net = timm_network(config, channels_in)
-        self.width: int = int(self.net.num_features)
+        self.width: int = int(getattr(self.net, "head_hidden_size", self.net.num_features))
+        self.channels: int = int(self.net.num_features)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
     def map(self, x: Tensor) -> Tensor:
-        """What the mean over places is taken of: x (b, 3, h, w) → (b, f, h', w'), for most networks h' = h / 32."""
+        """What the mean over places is taken of: x (b, 3, h, w) → (b, channels, h', w'), for most networks h' = h / 32."""
         found: Tensor = self.net.forward_features(x)
         return found
 
     def pooled(self, maps: Tensor) -> Tensor:
-        """What `forward` makes of `map`'s answer: (b, f, h', w') → (b, f)."""
+        """What `forward` makes of `map`'s answer: (b, channels, h', w') → (b, f)."""
         found: Tensor = self.net.forward_head(maps)
         return found
 
     @torch.no_grad()
     def check_map(self, side: int) -> None:
-        """Raises ConfigError for a network whose features of a picture of `side` px are no map of f channels, such as a transformer's tokens."""
+        """Raises ConfigError for a network whose features of a picture of `side` px are no map, such as a transformer's tokens."""
         training = self.training
         try:
             shape = tuple(self.eval().map(torch.zeros(1, 3, side, side)).shape)
@@ -53,9 +57,9 @@ class Backbone(nn.Module):
                 f"this backbone takes no views of size={side} ({str(error).splitlines()[0]}); use a convolutional one such as resnet18"
             ) from error
         self.train(training)
-        if len(shape) != 4 or shape[1] != self.width:
+        if len(shape) != 4 or shape[1] != self.channels:
             raise ConfigError(
-                f"this backbone gives features of shape {shape}, a map (1, {self.width}, h, w) is needed; use a convolutional one such as resnet18"
+                f"this backbone gives features of shape {shape}, a map (1, {self.channels}, h, w) is needed; use a convolutional one such as resnet18"
             )
 
 
