@@ -159,7 +159,7 @@ def test_what_stops_a_run_is_one_line_with_its_exit_code(
 
 
 def test_every_method_is_named() -> None:
-    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination"}
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination", "phantom-byol"}
 
 
 DENSE = {"densecl": ["queue=8"], "pixpro": ["hidden=32"]}
