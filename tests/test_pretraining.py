@@ -16,6 +16,8 @@ from tacit.errors import ConfigError, MissingError, ReadError, TrainingError
 from tacit.learn.byol import PRESETS, Byol, ByolConfig
 from tacit.learn.dense_cl import Densecl, DenseclConfig
 from tacit.learn.moco import Moco, MocoConfig
+from tacit.learn.phantom_byol import PhantomByol, PhantomByolConfig
+from tacit.learn.phantom_encoder import PhantomEncoderConfig
 from tacit.learn.pix_pro import Pixpro, PixproConfig
 from tacit.learn.simclr import Simclr, SimclrConfig, nt_xent
 from tacit.learn.simsiam import Simsiam, SimsiamConfig
@@ -42,10 +44,12 @@ def made(name: str, backbone: BackboneConfig = SMALL) -> nn.Module:
         "vae-byol": lambda: VaeByol(VaeByolConfig(byol=byol, code=8, paint=8)),
         "densecl": lambda: Densecl(DenseclConfig(backbone=backbone, projection=16, queue=20, size=64, train=TRAIN)),
         "pixpro": lambda: Pixpro(PixproConfig(backbone=backbone, hidden=32, projection=16, size=64, train=TRAIN)),
+        "phantom-byol": lambda: PhantomByol(PhantomByolConfig(encoder=PhantomEncoderConfig(width=4), hidden=32, projection=16, size=32, train=TRAIN)),
     }[name]()
 
 
-NAMES = ("byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro")
+OF_TIMM = ("byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro")
+NAMES = (*OF_TIMM, "phantom-byol")
 SIDES = {"densecl": 64, "pixpro": 64}  # px, for maps of more than one place; others 32
 
 
@@ -218,7 +222,7 @@ def test_the_reports_preset_is_what_its_code_ran() -> None:
     assert np.isclose(c.train.momentum, 0.9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_TIMM)
 def test_a_network_with_a_layer_after_the_mean_learns_too(name: str) -> None:
     module = made(name, BackboneConfig(name="mobilenetv3_small_050"))
     encoder = module.byol.encoder if isinstance(module, VaeByol) else module.encoder

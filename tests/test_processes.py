@@ -24,7 +24,7 @@ from tacit.parts.processes import agreed, gathered, is_first, meet, own_rows, si
 from tacit.parts.weights import load_tensors
 from tacit.report.track import Curves
 
-LEARNT = ("byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro")
+LEARNT = ("byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "phantom-byol")
 LOSS, WEIGHT = 1e-4, 1e-4  # how far two processes may be from one in eight steps of fp32: sums in another order round otherwise (measured: 2e-5)
 
 

@@ -61,6 +61,9 @@ class PhantomByol(nn.Module):
         self.projector, self.predictor = mlp([width, c.hidden, c.projection]), mlp([c.projection, c.hidden, c.projection])
         self.slow_encoder, self.slow_projector = slow_copy(self.encoder), slow_copy(self.projector)
         self.rate_shares = {"encoder": c.rate}
+        if not c.drawings:  # what only drawings teach stays as it is; several processes could not wait for its gradients
+            for part in (self.encoder.join, self.encoder.mask, self.encoder.parameters_head):
+                part.requires_grad_(False)
 
     def begin(self, encoder: PhantomEncoder) -> None:
         """Starts from what drawings taught `encoder`. In place."""
