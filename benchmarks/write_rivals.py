@@ -29,7 +29,9 @@ def rivals(results: Path) -> str:
     for name in (n for n in SETS if n in found):
         title, what = SETS[name]
         text += f"\n## The rivals: {title}\n\n{_head(what, FRAMES.get(name, 128))}"
-        text += "| row | names by | seeds | train | test | 95% over patients (seed 0) | benign | malignant | Dice, pooled | object F1 | seconds | peak MB |\n"
+        text += (
+            "| row | names by | seeds | train | test | 95% over patients (first seed) | benign | malignant | Dice, pooled | object F1 | seconds | peak MB |\n"
+        )
         text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         text += "".join(_line(row, found[name][row]) for row in sorted(found[name], key=_place))
         text += "".join(_ours(results, row) for row in OURS if row not in found[name]) if name == "glas" else ""
