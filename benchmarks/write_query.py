@@ -22,9 +22,16 @@ HEAD = """
 
 Patches of 128 px of GlaS that are wholly gland or wholly stroma (masks and grades judge, nothing else): is the nearest patch of another image, or of
 another patient, of the same tissue (gland or stroma), of the same grade (benign or malignant gland)? Pair AUC: does the distance part same from different
-pairs of two patients? Mean over seeds; in brackets 95% over patients (seed 0). `phantom+texture` is the default and has seen no real image;
+pairs of two patients? Mean over seeds; in brackets 95% over patients (first seed). `phantom+texture` is the default and has seen no real image;
 rows that learn saw the tiles of these images and of HER2ST without labels. Repeat a row: `python benchmarks/query_encoders.py ROW --seeds 0 1 2`.
 """
+GAINS = """
+### What each gains over texture
+
+Each run's figure less that of `texture` (seed 0) on the same patches; in brackets 95%, paired over patients. **Bold**: 0 lies outside, above or below; every interval is for itself, nothing is
+corrected for their number.
+"""
+SCALES = ("0.5", "1")  # of the patches, 1 = GlaS as it is
 
 
 def queries(results: Path) -> str:
@@ -35,7 +42,7 @@ def queries(results: Path) -> str:
     if not rows:
         return ""
     text = HEAD
-    for scale in ("0.5", "1"):
+    for scale in SCALES:
         first = next(iter(rows.values()))[0][f"scale {scale}"]
         majority = [first[f"{task}: majority"]["value"] for task in ("tissue", "grade")]
         text += f"\nAt {0.62 / float(scale):.2f} µm per px, {first['patches']} patches; the larger class alone would score {majority[0]:.2f} and {majority[1]:.2f}.\n\n"
@@ -56,11 +63,21 @@ def _line(name: str, runs: list[dict[str, Any]], scale: str) -> str:
 
 
 def _gains(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """What the default gains over the floor, paired over patients."""
-    runs = rows.get("phantom+texture")
-    if not runs:
+    """What every run gains over the floor, paired over patients, at both scales."""
+    compared = {name: [r for r in rows[name] if "gain" in r["scale 0.5"][next(iter(COLUMNS))]] for name in ORDER if name in rows}
+    if not any(compared.values()):
         return ""
-    text = "\nThe default's gain over `texture`, paired over patients (seed 0, 1.24 µm per px): "
-    found = runs[0]["scale 0.5"]
-    parts = [f"{key} {found[key]['gain']:+.3f} [{found[key]['gain_interval'][0]:+.2f}, {found[key]['gain_interval'][1]:+.2f}]" for key in COLUMNS]
-    return text + "; ".join(parts) + ".\n"
+    text = GAINS
+    for scale in SCALES:
+        text += f"\nAt {0.62 / float(scale):.2f} µm per px:\n\n| encoder | seed | {' | '.join(COLUMNS.values())} |\n|{'---|' * (len(COLUMNS) + 2)}\n"
+        for name, runs in compared.items():
+            for run in sorted(runs, key=lambda r: r["seed"]):
+                text += f"| `{name}` | {run['seed']} | {' | '.join(_gain(run[f'scale {scale}'][key]) for key in COLUMNS)} |\n"
+    return text
+
+
+def _gain(found: dict[str, Any]) -> str:
+    """A gain and its interval, bold where 0 lies outside."""
+    low, high = found["gain_interval"]
+    text = f"{found['gain']:+.3f} [{low:+.2f}, {high:+.2f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
