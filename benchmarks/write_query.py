@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 ORDER = ["colour", "random", "texture", "phantom", "phantom+texture", "simclr", "simsiam", "byol-report", "byol-histology"]
+LEARNT = ORDER[ORDER.index("phantom+texture") + 1 :]  # by `tacit pretrain`, in a process of their own
 COLUMNS = {
     "tissue: nearest, other image": "tissue, other image",
     "tissue: nearest, other patient": "tissue, **other patient**",
@@ -24,6 +25,9 @@ Patches of 128 px of GlaS that are wholly gland or wholly stroma (masks and grad
 another patient, of the same tissue (gland or stroma), of the same grade (benign or malignant gland)? Pair AUC: does the distance part same from different
 pairs of two patients? Mean over seeds; in brackets 95% over patients (first seed). `phantom+texture` is the default and has seen no real image;
 rows that learn saw the tiles of these images and of HER2ST without labels. Repeat a row: `python benchmarks/query_encoders.py ROW --seeds 0 1 2`.
+
+CPU minutes: of learning here, each seed by itself. \\*: from a file older than the sum over sittings; it counts the last sitting alone, so a run that was resumed took longer. ≥: a sitting's end
+was not seen and is not in the sum. †: the weights were there; teaching those of `phantom` costs 12 minutes once ([encoders.md](encoders.md)).
 """
 GAINS = """
 ### What each gains over texture
@@ -58,8 +62,18 @@ def _line(name: str, runs: list[dict[str, Any]], scale: str) -> str:
         values = [r[f"scale {scale}"][key]["value"] for r in runs]
         spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         cells.append(f"{np.mean(values):.3f}{spread} [{low:.2f}, {high:.2f}]")
-    minutes = np.mean([r["cpu_seconds"] for r in runs]) / 60
-    return f"| `{name}` | {len(runs)} | {' | '.join(cells)} | {minutes:.0f} |\n"
+    return f"| `{name}` | {len(runs)} | {' | '.join(cells)} | {_minutes(name, runs)} |\n"
+
+
+def _minutes(name: str, runs: list[dict[str, Any]]) -> str:
+    """Of each seed that was learnt; of the others what all seeds took."""
+    if name not in LEARNT:
+        return f"{max(r['cpu_seconds'] for r in runs) / 60:.0f}{' †' if 'phantom' in name else ''}"
+    found = []
+    for run in sorted(runs, key=lambda r: r["seed"]):
+        older = "\\*" if "sittings" not in run else ""
+        found.append(f"{'≥ ' if run.get('unseen') else ''}{run['cpu_seconds'] / 60:.0f}{older}")
+    return ", ".join(found)
 
 
 def _gains(rows: dict[str, list[dict[str, Any]]]) -> str:
