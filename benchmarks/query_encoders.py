@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from provenance import stamp
 from query_patches import DATA, MPP, ROOT, Patches, glas_patches
+from sittings import counted, seated
 from tacit.image import Image
 from tacit.read.picture import read_picture
 from tacit.use.encoder import Encoder, find_encoder
@@ -71,9 +70,9 @@ def main() -> None:
 
 def run(row: str, seed: int) -> None:
     started, before = time.time(), time.process_time()
-    embed, learnt_seconds = encoder(row, seed)
-    taught_in = (time.time() - started, time.process_time() - before + learnt_seconds)
-    record: dict[str, Any] = {"row": row, "seconds": round(taught_in[0]), "cpu_seconds": round(taught_in[1]), **stamp(seed)}
+    embed, learnt = encoder(row, seed)
+    here = (time.time() - started, time.process_time() - before)  # of this sitting; cpu_seconds of the record are those of all
+    record: dict[str, Any] = {"row": row, "seconds": round(here[0]), **learnt, "cpu_seconds": round(here[1] + learnt.get("cpu_seconds", 0.0)), **stamp(seed)}
     for scale in SCALES:
         patches = glas_patches(scale=scale)
         vectors = unit(embed(patches))
@@ -83,10 +82,10 @@ def run(row: str, seed: int) -> None:
     result_file(row, seed).write_text(json.dumps(record, indent=1) + "\n")
 
 
-def encoder(row: str, seed: int) -> tuple[Any, float]:
-    """A function patches → vectors, and the CPU seconds that learning took in another process."""
+def encoder(row: str, seed: int) -> tuple[Any, dict[str, Any]]:
+    """A function patches → vectors, and what learning took in other processes over all its sittings (`sittings.counted`); {} where nothing was learnt there."""
     if row == "colour":
-        return lambda patches: standard(np.stack([colour(p) for p in patches.pictures])), 0.0
+        return lambda patches: standard(np.stack([colour(p) for p in patches.pictures])), {}
     if row == "random":
         import torch
 
@@ -96,14 +95,14 @@ def encoder(row: str, seed: int) -> tuple[Any, float]:
         torch.manual_seed(seed)
         network = Backbone(BackboneConfig()).eval()
         through = _through(network, network, 128, "cpu")
-        return lambda patches: standard(through(patches.pictures)), 0.0
+        return lambda patches: standard(through(patches.pictures)), {}
     if row in ("texture", "phantom", "phantom+texture"):
-        return features_of(find_encoder(row, seed=seed)), 0.0
+        return features_of(find_encoder(row, seed=seed)), {}
     place = WORK / f"{row}-{seed}"
     command = [sys.executable, "-m", "tacit", "pretrain", str(tiles()), "-o", str(place), "--seed", str(seed), *ROWS[row]]
-    before = os.times().children_user
-    subprocess.run([*command, *(["--resume"] if (place / "run.json").exists() else [])], check=True)
-    return features_of(find_encoder(model=place)), os.times().children_user - before
+    kept = WORK / f"{row}-{seed}.sittings.json"
+    seated([*command, *(["--resume"] if (place / "run.json").exists() else [])], kept)
+    return features_of(find_encoder(model=place)), counted(kept)
 
 
 def features_of(found: Encoder) -> Any:

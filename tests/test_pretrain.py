@@ -16,7 +16,7 @@ from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.weights import save_tensors
 from tacit.phantom import tissue
 from tacit.read.picture import read_picture
-from tacit.report.picture import png
+from tacit.report.picture import embedded, png
 from tacit.use.encoder import find_encoder
 
 TINY = ["backbone.name=resnet10t", "size=32", "hidden=32", "projection=16", "train.batch=4", "train.epochs=2", "train.checkpoint_every=2"]
@@ -37,8 +37,9 @@ def weights(run: Path) -> bytes:
 def test_a_folder_becomes_features_and_the_encoder_can_be_used_elsewhere(folder: Path, tmp_path: Path) -> None:
     result = tacit.pretrain(folder, tmp_path / "a", preset="histology", set=TINY)
     assert (result.images, result.failed) == (10, 0) and 0 < result.loss < 4.5 and result.rank > 1
-    for name in ("report.html", "figures/views.png", "metrics.csv", "model/model.json", "model/card.md", "run.json"):
+    for name in ("report.html", "figures/views.png", "figures/augmentations.png", "metrics.csv", "model/model.json", "model/card.md", "run.json"):
         assert (tmp_path / "a" / name).stat().st_size > 0, name
+    assert embedded((tmp_path / "a" / "figures" / "augmentations.png").read_bytes(), "png") in (tmp_path / "a" / "report.html").read_text()
     torch.manual_seed(5)
     backbone = Backbone(BackboneConfig(name="resnet10t", weights=str(tmp_path / "a" / "model" / "encoder.safetensors"))).eval()
     assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, backbone.width)
@@ -192,7 +193,7 @@ def test_local_discrimination_learns_both_stages_resumes_and_is_an_encoder(folde
     assert (result.images, result.backbone) == (10, "vgg-unet") and np.isfinite(result.loss)
     header = (tmp_path / "a" / "metrics.csv").read_text().splitlines()[0]
     assert "regions" in (tmp_path / "a" / "metrics.csv").read_text() and header
-    assert (tmp_path / "a" / "figures" / "views.png").stat().st_size > 1000
+    assert (tmp_path / "a" / "figures" / "views.png").stat().st_size > 1000 and not (tmp_path / "a" / "figures" / "augmentations.png").exists()
     encoder = find_encoder(model=tmp_path / "a")
     vector = encoder.features([read_picture(next(folder.glob("*.png")))])
     assert vector.shape == (1, encoder.width) and np.isfinite(vector).all()

@@ -158,7 +158,8 @@ def test_wandb_has_what_metrics_csv_says(learnt: Path) -> None:
     assert rows == in_csv(learnt)
     artifacts = {a.type: a for a in (r.artifact for r in found if r.WhichOneof("record_type") == "artifact")}
     names = {kind: {e.path for e in a.manifest.contents} for kind, a in artifacts.items()}
-    assert names == {"dataset": {"hashes.txt"}, "report": {"figures/views.png", "report.html"}, "model": {p.name for p in (learnt / "model").iterdir()}}
+    report = {"figures/augmentations.png", "figures/views.png", "report.html"}
+    assert names == {"dataset": {"hashes.txt"}, "report": report, "model": {p.name for p in (learnt / "model").iterdir()}}
     config = {i.key: i.value_json for r in found if r.WhichOneof("record_type") == "run" for i in r.run.config.update}
     assert "tacit pretrain" in config["command"] and json.loads(config["pretrain"])["seed"] == 0
     (run,) = (r.run for r in found if r.WhichOneof("record_type") == "run")

@@ -20,6 +20,7 @@ from tacit.report.picture import curves as drawn_curves
 from tacit.report.picture import embedded, png, sheet
 from tacit.report.track import Curves
 from tacit.run import Run
+from tacit.use.augmentation_sheet import augmentation_panels
 from tacit.use.model import save_model
 from tacit.use.pretrain_select import said
 
@@ -61,9 +62,10 @@ def learnt_on(record: dict[str, Any], tiles: TilesConfig) -> str:
 
 
 def write_report(run: Run, source: Source, c: Any, tiles: TilesConfig, settings: dict[str, Any], seed: int) -> None:
-    """figures/views.png and report.html."""
+    """figures/views.png, figures/augmentations.png where the views are a preset's, and report.html."""
     views = png(views_sheet(source, c, seed))
     write_atomic(run.folder / "figures" / "views.png", views)
+    alone = augmentation_panels(run, source, c, seed)
     plot = drawn_curves(Curves(run.folder / "metrics.csv").stages())
     last = run.record["last"]
     warnings = [*run.record.get("warnings", []), *([said(run.record)] if said(run.record) else [])]
@@ -85,7 +87,7 @@ def write_report(run: Run, source: Source, c: Any, tiles: TilesConfig, settings:
             ("took", f"{run.seconds:.0f} s"),
         ],
         galleries=[],
-        figures=[Panel("views", embedded(views, "png"), None, "a picture in each row, then views of it as the network sees them")],
+        figures=[Panel("views", embedded(views, "png"), None, "a picture in each row, then views of it as the network sees them"), *alone],
         tables=[],
         failures=run.failures,
         settings=to_toml(settings),
