@@ -19,6 +19,7 @@ from torch import nn
 
 import together
 from tacit.errors import InputError
+from tacit.parts.backbone import BackboneConfig, timm_network
 from tacit.parts.batch_norm import SharedBatchNorm, share_batch_norm
 from tacit.parts.processes import agreed, gathered, is_first, meet, own_rows, size
 from tacit.parts.weights import load_tensors
@@ -115,10 +116,8 @@ def test_one_process_alone_needs_nobody() -> None:
 
 
 def test_a_network_with_shared_batch_norm_is_the_same_when_applied() -> None:
-    import timm
-
     torch.manual_seed(0)
-    net = timm.create_model("efficientnet_b0", num_classes=0).eval()  # its batch norm carries the activation
+    net = timm_network(BackboneConfig(name="efficientnet_b0")).eval()  # its batch norm carries the activation
     x, before = torch.randn(2, 3, 32, 32), net.state_dict()
     wanted = net(x)
     share_batch_norm(net)
