@@ -239,3 +239,28 @@ def test_a_mask_of_another_size_is_named(folder: Path, tmp_path: Path) -> None:
     result = tacit.compare_methods(tmp_path / "o", truth=tmp_path / "truth", runs=[tmp_path / "run"])
     assert any("the truth is 5×5 px, the mask 90×110" in line for line in result.failed)
     assert result.methods["colour-clusters k=2"]["parts"]["data"]["images"] == 2
+
+
+def test_runs_are_shown_from_any_folder_and_a_picture_that_is_gone_costs_its_overlay_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(folder / "images", tmp_path / "there" / "im")
+    shutil.make_archive(str(tmp_path / "there" / "im"), "zip", folder / "images")
+    monkeypatch.chdir(tmp_path / "there")
+    tacit.segment("im", "run", method="colour-clusters", set=["side=64"])
+    tacit.segment("im.zip", "zipped", method="colour-clusters", seed=1, set=["side=64"])
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for run in ("run", "zipped"):
+        done = tacit.compare_methods(f"o-{run}", truth=folder / "masks", runs=[f"../there/{run}"])
+        assert len(list(Path(f"o-{run}", "figures").glob("*.jpg"))) == 3 and not any("not shown" in line for line in done.failed)
+    (tmp_path / "there" / "im" / "t1.png").unlink()
+    Pillow.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "there" / "im" / "t2.png")
+    words = ["compare", "../there/run", "--truth", str(folder / "masks"), "-o", "p"]
+    assert CliRunner().invoke(app, words).exit_code == 3
+    assert [path.name for path in Path("p", "figures").iterdir()] == ["data-t0.jpg"]
+    listed = Path("p", "failures.csv").read_text()
+    assert "im does not hold it any more" in listed and "t2.png is 40×50 px now, its mask 90×110" in listed
+    figures_of = lambda place: json.loads(Path(place, "run.json").read_text())["methods"]["colour-clusters k=2"]["parts"]
+    assert figures_of("p") == figures_of("o-run")
