@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +257,30 @@ def test_two_patients_cannot_be_kept_apart_and_it_says_so(place: Path, tmp_path:
     result = tacit.decide_pairs(place / "asked.csv", tmp_path / "o", calibrate=across, root=place / "images", patients=table, **TEXTURE)
     assert any("2 patients are too few to be kept apart" in line for line in result.warnings)
     assert json.loads((tmp_path / "o" / "threshold.json").read_text())["intervals_over"] == "images"
+
+
+def test_ctrl_c_recommends_what_the_verb_has(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    for k in range(200):
+        (tmp_path / "in" / f"{k}.png").write_bytes(png(np.roll(noise, k)))
+    (tmp_path / "pairs.csv").write_text("a,b\n" + "".join(f"{k}.png,{k + 1}.png\n" for k in range(199)))
+    words = [
+        sys.executable,
+        "-m",
+        "tacit",
+        "pairs",
+        str(tmp_path / "pairs.csv"),
+        "-o",
+        str(tmp_path / "o"),
+        "--root",
+        str(tmp_path / "in"),
+        "--encoder",
+        "texture",
+    ]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not (tmp_path / "o" / "log.txt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.strip().splitlines()[-1] == "tacit: interrupted; repeat the command, with --overwrite where OUT was begun"

@@ -412,6 +412,15 @@ def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_p
     assert not any(b"s3cr3t" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
 
 
+@pytest.mark.parametrize("command", {tuple(verb_of(c.split())): c for c in COMMANDS}.values(), ids=lambda c: " ".join(verb_of(c.split())))
+def test_an_out_that_is_not_empty_names_the_ways_out_that_the_verb_has(command: str, bad: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    words = [str(tmp_path) if before == "-o" else word for before, word in zip(["", *shlex.split(command)], shlex.split(command))]
+    with pytest.raises(OutputError, match=r"is not empty; give another folder.* --overwrite to replace it$") as said:
+        app(words, standalone_mode=False)
+    assert ("--resume" in str(said.value)) == ("resume" in {p.name for p in command_of(verb_of(words)).params})
+
+
 def test_every_option_was_among_the_commands_typed() -> None:
     for verb in {tuple(verb_of(c.split())) for c in COMMANDS}:
         command = command_of(list(verb))
