@@ -105,7 +105,7 @@ def decide_pairs(
             given = replace(calibrated.threshold, about=without_nan(calibrated.threshold.about))
         answers = _answered(asked, encoded, given)
         worth = _worth(answers)
-        warnings = [*(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]
+        warnings = [*found.warnings, *(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]
         save_threshold(run.folder, given, found)
         folder = Path(pairs).parent if root is None else Path(root)
         rows = [_row(a, folder) for a in answers]
