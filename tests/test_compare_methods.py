@@ -216,7 +216,9 @@ def test_pretraining_is_compared_a_column_a_job(folder: Path, tmp_path: Path) ->
     (tmp_path / "labels.csv").write_text(table)
     settings = ["--set", "side=64", "--set", "views.size=32", "--set", "whole.epochs=1", "--set", "whole.steps=2", "--set", "frozen.epochs=0"]
     line = ["compare", str(tmp_path / "a"), "--jobs", "few-label,query", "--data", str(folder / "images"), "--truth", str(folder / "masks")]
-    done = CliRunner().invoke(app, [*line, "--labels", str(tmp_path / "labels.csv"), "--shots", "1", "--seeds", "0,1", "-k", "2", "-o", str(tmp_path / "o"), *settings])
+    done = CliRunner().invoke(
+        app, [*line, "--labels", str(tmp_path / "labels.csv"), "--shots", "1", "--seeds", "0,1", "-k", "2", "-o", str(tmp_path / "o"), *settings]
+    )
     assert done.exit_code == 0, done.output + str(done.exception)
     assert "few-label@1" in done.stdout and "query AP@2" in done.stdout
     found = json.loads((tmp_path / "o" / "run.json").read_text())["jobs"]
