@@ -29,12 +29,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for name, options in ENCODERS.items():
             index = Path(place) / name.replace(":", "-")
-            index_images(DATA / "images", index, encoder=name.split(",")[0], mpp=MPP, **options)
+            asked = name.split(",")[0]
+            made = index_images(DATA / "images", index, encoder=asked, mpp=MPP, **options)
+            name = name.replace(asked, made.encoder)  # which says of a timm network that its weights are random
             for way, same in (("patient left out", False), ("same patient let in", True)):
                 found = evaluate(index, task="query", include_same_patient=same)
                 rows.setdefault(name, {})[way] = {k: found[k] for k in ("figures", "interval", "chance", "commonest_class", "queries", "over")}
                 figure, (low, high) = found["figures"]["majority@10"], found["interval"]["majority@10"]
-                print(f"{name:<26} {way:<20} majority@10 {figure:.3f} [{low:.3f}, {high:.3f}]  by chance {found['chance']['majority@10']:.3f}", flush=True)
+                print(f"{name:<40} {way:<20} majority@10 {figure:.3f} [{low:.3f}, {high:.3f}]  by chance {found['chance']['majority@10']:.3f}", flush=True)
     (ROOT / "benchmarks" / "results" / "query_glas.json").write_text(json.dumps({"rows": rows, **stamp(0)}, indent=1) + "\n")
 
 

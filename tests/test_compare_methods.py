@@ -106,6 +106,13 @@ def test_means_intervals_and_paired_differences_equal_slow_ones() -> None:
     assert row["difference"] == pytest.approx(np.mean(each) - np.mean([figures(list(s.values()))["miou"] for s in rows["bad"]]))
     low, high = np.quantile(np.array(slow["good"]) - slow["bad"], (0.025, 0.975))
     assert row["interval"] == pytest.approx([low, high], abs=0.01) and row["patients_better"] == 4 and row["p"] == pytest.approx(0.125)
+    halves = [{p: sums(0, 0.1)[p] for p in ("p0", "p1", "p2", "p3")}, {p: sums(1, 0.3)[p] for p in ("p2", "p3", "p4", "p5", "p6", "p7")}]
+    apart = of_method(halves, patients, groups)  # seeds that scored other pictures each: patients q0, q1 and q1, q2, q3
+    assert (apart["images"], apart["patients"], apart["by_group"]["benign"]["images"]) == (8, 4, 4)
+    assert apart["by_group"]["malignant"]["miou"] == pytest.approx(figures([halves[1][f"p{i}"] for i in range(4, 8)])["miou"])
+    hers = [[[one[f"p{2 * q + h}"] for q in d for h in (0, 1) if f"p{2 * q + h}" in one] for one in halves] for d in drawn]
+    ends = np.quantile([np.mean([figures(h)["miou"] for h in each if h]) for each in hers], (0.025, 0.975))
+    assert any(not h for each in hers for h in each) and apart["figures"]["miou"]["interval"] == pytest.approx(list(ends))
     one = of_method([{"p0": rows["good"][0]["p0"]}], patients, {})
     assert one["figures"]["miou"]["interval"] is None and one["figures"]["miou"]["sd"] is None and one["by_group"] == {}
 
@@ -153,11 +160,9 @@ def test_rows_are_made_kept_and_named_where_they_fail(folder: Path, tmp_path: Pa
     runs = [str(out / "runs" / n) for n in ("haematoxylin-seed0", "colour-clusters-k2-seed0")]
     collected = CliRunner().invoke(app, ["compare", *runs, "--truth", str(folder / "masks"), "-o", str(tmp_path / "c"), "--json"])
     found = json.loads(collected.stdout)["methods"]
-    assert found["colour-clusters k=2"]["parts"]["data"]["figures"] == record["methods"]["colour-clusters k=2"]["parts"]["data"]["figures"] | {
-        n: v
-        for n, v in found["colour-clusters k=2"]["parts"]["data"]["figures"].items()
-        if v["interval"]  # other patients, other intervals
-    }
+    mine, again_ = (of["colour-clusters k=2"]["parts"]["data"]["figures"] for of in (found, record["methods"]))
+    assert mine.keys() == again_.keys() and {n: (v["mean"], v["sd"]) for n, v in mine.items()} == {n: (v["mean"], v["sd"]) for n, v in again_.items()}
+    assert all((v["interval"] is None) == (again_[n]["interval"] is None) for n, v in mine.items())  # other patients, other intervals
 
 
 def test_runs_on_other_pictures_or_other_splits_are_refused_with_the_difference(folder: Path, tmp_path: Path) -> None:
@@ -209,13 +214,16 @@ def test_pretraining_is_compared_a_column_a_job(folder: Path, tmp_path: Path) ->
     (tmp_path / "labels.csv").write_text(table)
     settings = ["--set", "side=64", "--set", "views.size=32", "--set", "whole.epochs=1", "--set", "whole.steps=2", "--set", "frozen.epochs=0"]
     line = ["compare", str(tmp_path / "a"), "--jobs", "few-label,query", "--data", str(folder / "images"), "--truth", str(folder / "masks")]
-    done = CliRunner().invoke(app, [*line, "--labels", str(tmp_path / "labels.csv"), "--shots", "1", "-k", "2", "-o", str(tmp_path / "o"), *settings])
+    done = CliRunner().invoke(
+        app, [*line, "--labels", str(tmp_path / "labels.csv"), "--shots", "1", "--seeds", "0,1", "-k", "2", "-o", str(tmp_path / "o"), *settings]
+    )
     assert done.exit_code == 0, done.output + str(done.exception)
     assert "few-label@1" in done.stdout and "query AP@2" in done.stdout
     found = json.loads((tmp_path / "o" / "run.json").read_text())["jobs"]
-    assert set(found) == {"a"} and 0 < found["a"]["few-label@1"]["mean"] <= 1 and found["a"]["query AP@2"]["interval"]
-    taught = json.loads((tmp_path / "o" / "runs" / "a-few1-seed0" / "run.json").read_text())
-    assert taught["labels"] == 1 and len(taught["labelled"]) == 1
+    few = found["a"]["few-label@1"]
+    assert set(found) == {"a"} and 0 < few["mean"] <= 1 and few["sd"] is not None and few["interval"] and found["a"]["query AP@2"]["interval"]
+    taught = [json.loads((tmp_path / "o" / "runs" / f"a-few1-seed{seed}" / "run.json").read_text()) for seed in (0, 1)]
+    assert [t["labels"] for t in taught] == [1, 1] and taught[0]["labelled"] != taught[1]["labelled"]  # so the seeds score other pictures
     record = json.loads((tmp_path / "b" / "run.json").read_text())
     (tmp_path / "b" / "run.json").write_text(json.dumps(record | {"data": "e", "inputs": {"x": "1"}}))
     with pytest.raises(UsageError, match="they learnt from other pictures: 0 images are only in the first, 1 only in the second"):
@@ -231,3 +239,28 @@ def test_a_mask_of_another_size_is_named(folder: Path, tmp_path: Path) -> None:
     result = tacit.compare_methods(tmp_path / "o", truth=tmp_path / "truth", runs=[tmp_path / "run"])
     assert any("the truth is 5×5 px, the mask 90×110" in line for line in result.failed)
     assert result.methods["colour-clusters k=2"]["parts"]["data"]["images"] == 2
+
+
+def test_runs_are_shown_from_any_folder_and_a_picture_that_is_gone_costs_its_overlay_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(folder / "images", tmp_path / "there" / "im")
+    shutil.make_archive(str(tmp_path / "there" / "im"), "zip", folder / "images")
+    monkeypatch.chdir(tmp_path / "there")
+    tacit.segment("im", "run", method="colour-clusters", set=["side=64"])
+    tacit.segment("im.zip", "zipped", method="colour-clusters", seed=1, set=["side=64"])
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for run in ("run", "zipped"):
+        done = tacit.compare_methods(f"o-{run}", truth=folder / "masks", runs=[f"../there/{run}"])
+        assert len(list(Path(f"o-{run}", "figures").glob("*.jpg"))) == 3 and not any("not shown" in line for line in done.failed)
+    (tmp_path / "there" / "im" / "t1.png").unlink()
+    Pillow.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "there" / "im" / "t2.png")
+    words = ["compare", "../there/run", "--truth", str(folder / "masks"), "-o", "p"]
+    assert CliRunner().invoke(app, words).exit_code == 3
+    assert [path.name for path in Path("p", "figures").iterdir()] == ["data-t0.jpg"]
+    listed = Path("p", "failures.csv").read_text()
+    assert "im does not hold it any more" in listed and "t2.png is 40×50 px now, its mask 90×110" in listed
+    figures_of = lambda place: json.loads(Path(place, "run.json").read_text())["methods"]["colour-clusters k=2"]["parts"]
+    assert figures_of("p") == figures_of("o-run")

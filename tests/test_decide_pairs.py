@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +149,9 @@ def test_without_labels_views_stand_in_and_it_says_so(place: Path, tmp_path: Pat
     assert record["how"] == "views of the images, no labels" and record["uses_labels"] is False and record["p_same"] is None
     assert record["figures"]["auc"]["value"] > 0.6 and "not from labels" in one.warnings[0]
     assert one.answers == two.answers and all(r["p_same"] is None for r in one.answers)
-    with pytest.raises(UsageError, match="2 images are too few for a threshold without labels"):
+    with pytest.raises(InputError, match="2 images are too few for a threshold without labels"):
         tacit.decide_pairs(write(place / "two.csv", [(0, 1)], labels=False), tmp_path / "c", root=place / "images", **TEXTURE)
+    assert not (tmp_path / "c").exists()  # so that the corrected command may have it
 
 
 def test_labels_of_the_list_itself_only_judge(place: Path, tmp_path: Path) -> None:
@@ -223,7 +228,8 @@ def test_a_labelled_list_that_cannot_teach_is_refused_before_anything_is_written
         str(tmp_path / "bad.csv"),
     ]
     ran = CliRunner().invoke(app, words)
-    assert isinstance(ran.exception, UsageError) and ran.exception.exit_code == 2
+    unread = "line 2" in said or said == "holds no pairs"
+    assert isinstance(ran.exception, UsageError if unread else InputError) and ran.exception.exit_code == (2 if unread else 4)
     assert said in str(ran.exception) and not (tmp_path / "o").exists()
 
 
@@ -253,3 +259,30 @@ def test_two_patients_cannot_be_kept_apart_and_it_says_so(place: Path, tmp_path:
     result = tacit.decide_pairs(place / "asked.csv", tmp_path / "o", calibrate=across, root=place / "images", patients=table, **TEXTURE)
     assert any("2 patients are too few to be kept apart" in line for line in result.warnings)
     assert json.loads((tmp_path / "o" / "threshold.json").read_text())["intervals_over"] == "images"
+
+
+def test_ctrl_c_recommends_what_the_verb_has(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    for k in range(200):
+        (tmp_path / "in" / f"{k}.png").write_bytes(png(np.roll(noise, k)))
+    (tmp_path / "pairs.csv").write_text("a,b\n" + "".join(f"{k}.png,{k + 1}.png\n" for k in range(199)))
+    words = [
+        sys.executable,
+        "-m",
+        "tacit",
+        "pairs",
+        str(tmp_path / "pairs.csv"),
+        "-o",
+        str(tmp_path / "o"),
+        "--root",
+        str(tmp_path / "in"),
+        "--encoder",
+        "texture",
+    ]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not (tmp_path / "o" / "log.txt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and said.strip().splitlines()[-1] == "tacit: interrupted; repeat the command, with --overwrite where OUT was begun"

@@ -7,8 +7,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from tacit.cli import app
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,3 +65,28 @@ def test_the_readmes_tree_names_every_file() -> None:
     for path in (ROOT / "src" / "tacit").rglob("*.py"):
         if not path.name.startswith("__"):
             assert path.name in text, path.name
+
+
+def options_of(words: list[str]) -> set[str] | None:
+    """Every option that may stand in a command, by its words after `tacit`; None where they name no verb."""
+    command: Any = get_command(app)
+    found = {"--debug", "--version", "--help"}
+    for word in words:
+        if not hasattr(command, "commands"):
+            break
+        if word not in command.commands:
+            return None
+        command = command.commands[word]
+    return found | {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_options_that_a_page_names_are_options_of_that_verb(page: Path) -> None:
+    text = page.read_text()
+    named = [(verb.split(), cells) for verb, table in re.findall(r"^\| options? of `tacit ([a-z ]+)` \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
+             for cells in [" ".join(line.split(" | ")[0] for line in table.splitlines())]]  # fmt: skip
+    named += [(line.split(), line) for line in re.findall(r"(?:^|[`$] ?|\n)tacit ([a-z][^`\n#|]*)", text)]
+    for words, said in named:
+        known = options_of(words)
+        for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", said) if known is not None else []:
+            assert option in known, f"{page.name}: tacit {' '.join(words)[:60]} has no {option}"

@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tacit
+from tacit.cli import app
 from tacit.errors import MissingError, UsageError
 from tacit.image import Image
 from tacit.learn.phantom_encoder import PhantomEncoder, PhantomEncoderConfig
 from tacit.learn.texture import Texture, TextureConfig
+from tacit.parts.backbone import Backbone, BackboneConfig
 from tacit.parts.train import TrainConfig
+from tacit.parts.weights import save_tensors
 from tacit.phantom import tissue
 from tacit.report.picture import png
 from tacit.use.encoder import BESIDE, DEFAULT_ENCODER, find_encoder
@@ -106,3 +110,27 @@ def test_an_unknown_encoder_or_weights_that_fit_none_are_named(tmp_path: Path) -
         find_encoder("texture", weights="x.safetensors")
     with pytest.raises(MissingError, match=r"model\.json"):
         find_encoder(model=tmp_path)
+
+
+def test_random_weights_are_said_wherever_the_encoder_is_named(tmp_path: Path) -> None:
+    random = find_encoder("timm:resnet10t")
+    torch.manual_seed(5)
+    save_tensors(tmp_path / "w.safetensors", Backbone(BackboneConfig(name="resnet10t")).net.state_dict())
+    given = find_encoder("timm:resnet10t", weights=str(tmp_path / "w.safetensors"))
+    assert (given.name, given.warnings) == ("timm:resnet10t", ()) and random.name == "timm:resnet10t (random weights)"
+    (said,) = random.warnings
+    assert said.startswith("--encoder timm:resnet10t has random weights") and "--weights FILE.safetensors" in said
+    (tmp_path / "in").mkdir()
+    for k, image in enumerate(drawn(6)):
+        (tmp_path / "in" / f"{k}.png").write_bytes(png(image.pixels))
+    (tmp_path / "pairs.csv").write_text("a,b\n0.png,1.png\n2.png,3.png\n4.png,5.png\n")
+    call = lambda *words: CliRunner().invoke(app, [str(w) for w in words])
+    own = ("--encoder", "timm:resnet10t")
+    for out, weights, told in (("i", (), True), ("j", ("--weights", tmp_path / "w.safetensors"), False)):
+        done = call("index", tmp_path / "in", "-o", tmp_path / out, *own, *weights)
+        assert done.exit_code == 0 and (said in done.stderr) == told == (said in (tmp_path / out / "log.txt").read_text())
+        assert ("timm:resnet10t (random weights)" in call("index", tmp_path / out, "--list").stdout) == told
+        done = call("pairs", tmp_path / "pairs.csv", "-o", tmp_path / f"{out}-pairs", "--root", tmp_path / "in", *own, *weights)
+        assert done.exit_code == 0 and (said in done.stderr) == told, done.output
+        for name in ("log.txt", "report.html"):
+            assert (said in (tmp_path / f"{out}-pairs" / name).read_text()) == told

@@ -130,14 +130,14 @@ READS: list[tuple[Callable, str, dict[str, Any]]] = [
     (apart, SIDE, {"labels": ["made/tables/labels.csv"]}),
     (apart, SIDE, {"features": "made/tables/pretrained"}),
     (apart, SIDE, {"pretraining": True, "to": f"{SIDE}/images", "sets": ["made/tables/pretrained"]}),
-    (tacit.decide_pairs, "made/tables/pairs.csv", {"encoder": "texture"}),
-    (tacit.decide_pairs, "pairs.csv", {"encoder": "texture"}),
+    (tacit.decide_pairs, "made/tables/pairs.csv", {"threshold": 1, "encoder": "texture"}),
+    (tacit.decide_pairs, "pairs.csv", {"threshold": 1, "encoder": "texture"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "calibrate": "made/tables/labelled.csv"}),
     (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "threshold": "made/tables/threshold.json"}),
-    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "patients": "made/tables/patients.csv"}),
-    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "texture", "config": "made/tables/mine.toml"}),
-    (tacit.decide_pairs, "apart/pairs.csv", {"model": "made/tables/pretrained"}),
-    (tacit.decide_pairs, "apart/pairs.csv", {"encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"threshold": 1, "encoder": "texture", "patients": "made/tables/patients.csv"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"threshold": 1, "encoder": "texture", "config": "made/tables/mine.toml"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"threshold": 1, "model": "made/tables/pretrained"}),
+    (tacit.decide_pairs, "apart/pairs.csv", {"threshold": 1, "encoder": "timm:resnet10t", "weights": "made/tables/encoder.safetensors"}),
     (tacit.classify_fit, IN, {"labels": "classes.csv"}),
     (tacit.classify_fit, SIDE, {"labels": "made/tables/classes.csv"}),
     (tacit.classify_fit, SIDE, {"labels": "classes.csv", "config": "made/tables/mine.toml"}),
@@ -410,6 +410,15 @@ def test_the_recorded_command_does_the_same_again(command: str, bad: Path, tmp_p
     assert kept == asked | {"out": tmp_path / "once"} | ({"salt": None} if "salt" in asked else {})
     assert [str(tmp_path / "once") if w.endswith("again") else w for w in recorded(once, str(tmp_path / "again"))] == once
     assert not any(b"s3cr3t" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("command", {tuple(verb_of(c.split())): c for c in COMMANDS}.values(), ids=lambda c: " ".join(verb_of(c.split())))
+def test_an_out_that_is_not_empty_names_the_ways_out_that_the_verb_has(command: str, bad: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    words = [str(tmp_path) if before == "-o" else word for before, word in zip(["", *shlex.split(command)], shlex.split(command))]
+    with pytest.raises(OutputError, match=r"is not empty; give another folder.* --overwrite to replace it$") as said:
+        app(words, standalone_mode=False)
+    assert ("--resume" in str(said.value)) == ("resume" in {p.name for p in command_of(verb_of(words)).params})
 
 
 def test_every_option_was_among_the_commands_typed() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tacit.errors import OutputError, ReadError
+from tacit.errors import OutputError, ReadError, StorageError
+from tacit.files import storage_error
 from tacit.run import command_line, difference, open_run
 
 
@@ -24,8 +26,23 @@ def test_a_run_leaves_its_record(tmp_path: Path) -> None:
 
 def test_a_full_out_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(OutputError, match=r"not empty.*--resume.*--overwrite"), open_run(tmp_path, command="", settings={}, reads=[]):
+    with pytest.raises(OutputError, match=r"not empty.*--resume.*--overwrite"), open_run(tmp_path, command="", settings={}, reads=[], resume=False):
         pass
+
+
+def test_resume_is_recommended_only_where_the_verb_has_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with (
+        pytest.raises(OutputError, match=r"is not empty; give another folder, or --overwrite to replace it$"),
+        open_run(tmp_path, command="", settings={}, reads=[]),
+    ):
+        pass
+    for resume, said in ((None, "then repeat the command$"), (False, "then repeat the command with --resume$")):
+        with pytest.raises(StorageError, match=said), open_run(tmp_path / str(resume), command="", settings={}, reads=[], resume=resume) as run:
+            raise storage_error(run.folder / "masks" / "a.png", OSError(errno.ENOSPC, "No space left on device"))
+    unwritable = pytest.raises(StorageError, match=r"may not be written: choose another OUT or change its permissions$")
+    with unwritable, open_run(tmp_path / "o", command="", settings={}, reads=[], resume=False) as run:
+        raise storage_error(run.folder / "a.png", OSError(errno.EACCES, "Permission denied"))
 
 
 def test_overwrite_deletes_a_run_and_nothing_else(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import IO
 from tacit.errors import StorageError
 
 ENDS = 1 << 23  # bytes
+AGAIN = "repeat the command"  # what a full disk asks for
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -72,12 +73,19 @@ def taken(lock: IO[str], *, shared: bool = False) -> bool:
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The StorageError that says in words why `path` could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = "the disk is full: free space or choose another OUT, then run again with --resume"
+        remedy = f"the disk is full: free space or choose another OUT, then {AGAIN}"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "the folder may not be written: choose another OUT or change its permissions"
     else:
         remedy = f"{error.strerror or error}: check the path and the disk"
     return StorageError(f"cannot write {path}; {remedy}")
+
+
+def to_resume(error: StorageError) -> StorageError:
+    """The same, of a run that may be finished where it stopped."""
+    found = StorageError(str(error).replace(AGAIN, f"{AGAIN} with --resume"))
+    found.told = error.told
+    return found
 
 
 def sha256(path: Path) -> str:

@@ -30,8 +30,8 @@ from typing import Any
 
 from tacit.cases import Cases
 from tacit.config import Config, read_toml, to_toml
-from tacit.errors import OutputError, ReadError, UsageError
-from tacit.files import storage_error, write_atomic
+from tacit.errors import OutputError, ReadError, StorageError, UsageError
+from tacit.files import storage_error, to_resume, write_atomic
 from tacit.run_folder import check_apart, clear, take
 
 SECRET = ("salt",)  # options that no record may hold
@@ -109,15 +109,16 @@ def open_run(
     command: str,
     settings: dict[str, Any],
     reads: Iterable[str | Path | None],
-    resume: bool = False,
+    resume: bool | None = None,
     overwrite: bool = False,
     reopen: bool = False,
 ) -> Iterator[Run]:
     """Opens OUT for one run: empty, or its own to `resume`, or to `overwrite`; locked against a second process.
 
     settings: everything that decides the result; a resumed run must have the same. reads: every path that the run reads — none
-    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. reopen: a finished run that is
-    resumed is gone on with, since it may be given more than before. Raises OutputError.
+    may lie in an OUT that is replaced; what is no path on this disk (None, a name) is passed over. resume: None where the verb has no
+    such option, so that no message recommends it. reopen: a finished run that is resumed is gone on with, since it may be given more
+    than before. Raises OutputError.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -128,7 +129,8 @@ def open_run(
     if present - {".lock"} and (overwrite or not resume):
         check_apart(folder, reads)
     if present - {".lock"} and not (resume or overwrite):
-        raise OutputError(f"OUT {folder} is not empty; give another folder, --resume to finish the run in it, or --overwrite to replace it")
+        ways = "give another folder, or" if resume is None else "give another folder, --resume to finish the run in it, or"
+        raise OutputError(f"OUT {folder} is not empty; {ways} --overwrite to replace it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a+")
@@ -154,6 +156,10 @@ def open_run(
             if not earlier and not run.failures:  # refused before anything was done: the corrected command finds OUT as it was
                 clear(folder, {p.name for p in folder.iterdir()})
             raise
+        except StorageError as error:
+            if resume is None:
+                raise
+            raise to_resume(error) from error
         finally:
             with contextlib.suppress(OSError):
                 (folder / ".lock").unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -62,7 +62,7 @@ def run() -> NoReturn:
     except TacitError as error:
         _stop(error, error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
-        print("tacit: interrupted; what was finished is saved, repeat the command with --resume", file=sys.stderr)
+        print(f"tacit: interrupted; {_how_to_go_on(sys.argv[1:])}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except MemoryError as error:
         _stop(error, 1, debug, "out of memory; use smaller images or a machine with more")
@@ -74,6 +74,17 @@ def run() -> NoReturn:
             _stop(error, UsageError.exit_code, debug, said)
         _stop(error, 1, debug, f"unexpected {type(error).__name__}: {error} (run `tacit --debug …` for the traceback)")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _how_to_go_on(words: list[str]) -> str:
+    """What to do after Ctrl-C, by the options that the verb has."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    options = {option for parameter in command.params for option in parameter.opts}
+    if "--resume" in options:
+        return "what was finished is saved, repeat the command with --resume"
+    return "repeat the command" + (", with --overwrite where OUT was begun" if "--overwrite" in options else "")
 
 
 def _stop(error: BaseException, code: int, debug: bool, message: str | None = None) -> NoReturn:

@@ -115,7 +115,7 @@ def _upkeep(place: str, delete: list[str] | None, as_json: bool) -> None:
 def query(
     index: Index,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures to ask for; folders, globs and lists of them too.")],
-    k: Annotated[int, typer.Option("-k", help="How many of the most alike.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", help="How many of the most alike.")] = 10,
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out the query's own image, slide, patient or site; each includes those before it.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL over the columns, e.g. \"site = 'A' AND age > 50\"; applied before ranking.")] = None,
     metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",

@@ -50,7 +50,8 @@ class Places(Backbone):
 
     def __init__(self, config: UNetConfig, dimensions: int, stride: int) -> None:
         nn.Module.__init__(self)  # no network of timm
-        self.net, self.width, self.stride = UNet(config, dimensions), dimensions, stride
+        self.net, self.stride = UNet(config, dimensions), stride
+        self.width = self.channels = dimensions
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, h, w) → (b, d)"""

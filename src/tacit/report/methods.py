@@ -23,23 +23,25 @@ DRAWS = 1000
 def of_method(seeds: Seeds, patients: Mapping[str, str], groups: Mapping[str, str], seed: int = 0) -> dict[str, Any]:
     """{figure: {"mean", "sd", "interval"}} over seeds, and the mean mIoU of each group. sd is None with one seed, interval where there is one patient only.
 
-    patients, groups: picture → patient, and → group such as benign or malignant (pictures without one are in none).
+    patients, groups: picture → patient, and → group such as benign or malignant (pictures without one are in none). Seeds may have other pictures each;
+    images and patients count those of all seeds together.
     """
+    pictures = {p for one in seeds for p in one}
     each = [figures(list(one.values())) for one in seeds]
     found: dict[str, Any] = {}
     for name in SHOWN:
         if all(name in f for f in each):
             values = [f[name] for f in each]
             found[name] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None, "interval": None}
-    if len({patients[p] for p in seeds[0]}) > 1:
+    if len({patients[p] for p in pictures}) > 1:
         for name in RANGED:
             low, high = np.quantile(_over_draws(seeds, patients, name, seed), (0.025, 0.975))
             found[name]["interval"] = [float(low), float(high)]
     by_group = {}
-    for group in sorted({groups[p] for p in seeds[0] if p in groups}):
+    for group in sorted({groups[p] for p in pictures if p in groups}):
         own = [[t for p, t in one.items() if groups.get(p) == group] for one in seeds]
-        by_group[group] = {"miou": float(np.mean([figures(t)["miou"] for t in own])), "images": len(own[0])}
-    return {"figures": found, "by_group": by_group, "images": len(seeds[0]), "patients": len({patients[p] for p in seeds[0]})}
+        by_group[group] = {"miou": float(np.mean([figures(t)["miou"] for t in own if t])), "images": sum(groups.get(p) == group for p in pictures)}
+    return {"figures": found, "by_group": by_group, "images": len(pictures), "patients": len({patients[p] for p in pictures})}
 
 
 def paired(rows: Mapping[str, Seeds], against: str, patients: Mapping[str, str], seed: int = 0) -> list[dict[str, Any]]:
@@ -71,8 +73,11 @@ def _mean_figure(seeds: Seeds, name: str) -> float:
 
 
 def _over_draws(seeds: Seeds, patients: Mapping[str, str], name: str, seed: int) -> NDArray[np.float64]:
-    """The mean over seeds of a figure in each draw of patients with replacement, (DRAWS,); the draws depend on the patients and the seed alone."""
-    people = sorted({patients[p] for p in seeds[0]})
+    """The mean over seeds of a figure in each draw of patients with replacement, (DRAWS,); the draws depend on the patients and the seed alone.
+
+    The patients are those of all seeds together, since seeds may have other pictures each; a seed that has none of those drawn is left out of that draw.
+    """
+    people = sorted({patients[p] for one in seeds for p in one})
     drawn = np.random.default_rng([seed, 31]).integers(0, len(people), (DRAWS, len(people)))
     times = np.stack([np.bincount(d, minlength=len(people)) for d in drawn]).astype(np.float64)
     found = []
@@ -81,8 +86,9 @@ def _over_draws(seeds: Seeds, patients: Mapping[str, str], name: str, seed: int)
         sums = np.zeros((len(people), len(keys)))
         for picture, tally in one.items():
             sums[people.index(patients[picture])] += [tally[k] for k in keys]
-        found.append([figures([dict(zip(keys, row, strict=True))])[name] for row in times @ sums])
-    return np.asarray(np.mean(found, axis=0))
+        held = times @ np.bincount([people.index(patients[p]) for p in one], minlength=len(people)) > 0
+        found.append([figures([dict(zip(keys, row, strict=True))])[name] if some else np.nan for row, some in zip(times @ sums, held, strict=True)])
+    return np.asarray(np.nanmean(found, axis=0))  # whoever is drawn is in some seed
 
 
 def _by_patient(seeds: Seeds, patients: Mapping[str, str]) -> dict[str, float]:

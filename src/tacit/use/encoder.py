@@ -3,7 +3,7 @@
 phantom            a small network taught by drawings (learn/phantom_encoder.py)
 texture            binary patterns and colour (learn/texture.py)
 phantom+texture    both side by side: the default
-timm:NAME          any timm backbone, random or with `weights` (a file, or hub:NAME where a network is allowed)
+timm:NAME          any timm backbone with `weights` (a file, or hub:NAME where a network is allowed); without them random, which name and warning say
 --model RUN        what `tacit pretrain` learnt
 """
 
@@ -29,6 +29,7 @@ Pictures = Sequence[NDArray[np.uint8]]  # each (h, w, 3) RGB
 VIEW_SHARE = 8 / 7  # a run looks at pictures whose shorter side is this many times its views' side (256 for 224: the report, section 4)
 BATCH = 32  # pictures of one size that go through a network together
 DEFAULT_ENCODER = "phantom+texture"
+RANDOM = "--encoder {} has random weights, which have learnt nothing: give --weights FILE.safetensors, or hub:NAME where a network is allowed"
 BESIDE = {"phantom": 1.0, "texture": 0.5}  # what each counts where they stand side by side
 
 
@@ -41,6 +42,7 @@ class Encoder:
     weights_hash: str  # of the method, its settings and its weights
     preprocessing: dict[str, Any]  # how a picture is prepared, in plain values
     embed: Callable[[Pictures], NDArray[np.float32]]  # prepared pictures → (n, width)
+    warnings: tuple[str, ...] = ()  # what everybody who uses it is to be told, a line each
 
     @property
     def preprocessing_hash(self) -> str:
@@ -141,11 +143,12 @@ def _of_timm(name: str, weights: str | None, device: str) -> Encoder:
     network = Backbone(BackboneConfig(name=name.removeprefix("timm:"), weights=weights)).eval()
     side = int(network.net.default_cfg.get("input_size", (3, 224, 224))[1])
     return Encoder(
-        name=name,
+        name=name if weights is not None else f"{name} (random weights)",
         width=network.width,
         weights_hash=digest(name, *_bytes_of(network)),
         preprocessing={"shorter_side": side, "normalised": "imagenet"},
         embed=through(network, network, side, device),
+        warnings=() if weights is not None else (RANDOM.format(name),),
     )
 
 

@@ -17,7 +17,7 @@ from tacit.use.bucket import refuse_bucket
 from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
 from tacit.use.engines import Asked, check_engine, parsed_shard
-from tacit.use.index_append import COMMIT_ROWS, Append
+from tacit.use.index_append import COMMIT_ROWS, Append, say
 from tacit.use.index_items import Cut, Item, find_items, looks_of
 from tacit.use.index_lock import writing
 from tacit.use.index_share import Sharing, failures_file, index_shared
@@ -101,9 +101,8 @@ def index_images(
         by = _by(held, chosen, encoder is None and model is None and weights is None, ready, threads)
         how = Sharing(by, cut_of(about), mpp, commit_rows, asked, part)
         shared, listed = index_shared(place, *found, about, how, last), failures_file(place, part)
-        return IndexResult(
-            place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=listed, warnings=shared.warnings
-        )
+        warnings = _told(place, maker, shared.warnings)
+        return IndexResult(place, about.encoder, shared.in_index, shared.rows, **shared.count, failed=len(shared.failures), failures=listed, warnings=warnings)
     with writing(place):
         items, problems = found if found is not None else find_items(source, place / "input", patients)
         store = Store.open(place) if holds_table(place) else None
@@ -113,9 +112,15 @@ def index_images(
         append, listed = Append(place, store, about, maker, cut_of(about), commit_rows, [(e.path, e.reason, e.remedy) for e in problems]), failures_file(place)
         done = append.run(items, mpp)
         last(done)
-        return IndexResult(
-            place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), failures=listed, warnings=append.warnings
-        )
+        warnings = _told(place, maker, append.warnings)
+        return IndexResult(place, about.encoder, len(done), append.written, **append.count, failed=len(append.failures), failures=listed, warnings=warnings)
+
+
+def _told(place: Path, maker: Encoder, others: tuple[str, ...]) -> tuple[str, ...]:
+    """What is to be said of the encoder, in the log too, and of the pictures."""
+    for line in maker.warnings:
+        say(place, line)
+    return (*maker.warnings, *others)
 
 
 def cut_of(about: About) -> Cut:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tacit.config import Count
-from tacit.errors import UsageError
+from tacit.errors import InputError
 from tacit.learn.pair_calibration import CalibrationConfig, LabelledPairs, Metric, Scored, learn, nested
 from tacit.learn.pair_decision import Decision
 from tacit.learn.pair_worth import figures, learning_curve, pairs_that_taught, threshold_interval
@@ -41,19 +41,27 @@ class Calibrated:
 
 
 def check_labels(path: str | Path, pairs: Sequence[Pair], c: PairsConfig, readable: str = "") -> None:
-    """Raises UsageError unless there are enough pairs, every one labelled, of both kinds."""
+    """Raises InputError unless there are enough pairs, every one labelled, of both kinds."""
     unlabelled = sum(p.label is None for p in pairs)
     if unlabelled == len(pairs) > 0:
-        raise UsageError(f"--calibrate {path}: no pair has a label; add a third column label: 1 = same, 0 = different")
+        raise InputError(f"--calibrate {path}: no pair has a label; add a third column label: 1 = same, 0 = different")
     if unlabelled:
-        raise UsageError(f"--calibrate {path}: {unlabelled} of {len(pairs)} pairs have no label; give each 1 (same) or 0 (different), or take them out")
+        raise InputError(f"--calibrate {path}: {unlabelled} of {len(pairs)} pairs have no label; give each 1 (same) or 0 (different), or take them out")
     same = sum(p.label == 1 for p in pairs)
     if len(pairs) < c.least:
-        raise UsageError(f"--calibrate {path}: {len(pairs)} {readable}labelled pairs, at least {c.least} are needed; label more, or give a --threshold")
+        raise InputError(f"--calibrate {path}: {len(pairs)} {readable}labelled pairs, at least {c.least} are needed; label more, or give a --threshold")
     if min(same, len(pairs) - same) < 2:
         few = "same" if same < 2 else "different"
-        raise UsageError(
+        raise InputError(
             f"--calibrate {path}: {min(same, len(pairs) - same)} of {len(pairs)} {readable}pairs are {few}; at least two of each kind are needed, label some"
+        )
+
+
+def check_images(count: int, c: PairsConfig) -> None:
+    """Raises InputError where images are too few for a threshold without labels."""
+    if count < c.least_images:
+        raise InputError(
+            f"{count} images are too few for a threshold without labels (at least {c.least_images}); give --calibrate LABELLED.csv or --threshold DISTANCE"
         )
 
 
@@ -101,10 +109,7 @@ def from_views(encoded: Encoded, encoder: Encoder, mpp: float | None, c: PairsCo
     """A threshold from no label: two views of an image stand for same, views of two images for different. Strict: two images of one kind are less alike."""
     paths = list(encoded.row)
     n = len(paths)
-    if n < c.least_images:
-        raise UsageError(
-            f"{n} images are too few for a threshold without labels (at least {c.least_images}); give --calibrate LABELLED.csv or --threshold DISTANCE"
-        )
+    check_images(n, c)
     p = pairs_of_views(encode_views(paths, encoder, mpp, c.views, seed), seed)
     learnt = learn(p, c, metric="raw", seed=seed)
     found = nested(p, c, metric="raw", seed=seed)

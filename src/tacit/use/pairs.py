@@ -19,7 +19,7 @@ from tacit.report.pair_score import area, errors_at
 from tacit.run import Run, as_csv, command_line, open_run, plain
 from tacit.use.device import prepare_device
 from tacit.use.encoder import DEFAULT_ENCODER, Encoder, find_encoder
-from tacit.use.pair_calibrate import Calibrated, PairsConfig, check_labels, from_labels, from_views
+from tacit.use.pair_calibrate import Calibrated, PairsConfig, check_images, check_labels, from_labels, from_views
 from tacit.use.pair_images import Encoded, encode, named
 from tacit.use.pair_threshold import GIVEN, Threshold, encoder_record, find_threshold, save_threshold, without_nan
 from tacit.use.report_pairs import Answer, write_report
@@ -73,6 +73,8 @@ def decide_pairs(
     c = build(PairsConfig, _without_own(read_toml(Path(config)) if config else {}), parse_assignments(set or []))
     asked = list_of(pairs, root)
     labelled = _labelled(calibrate, root, c)
+    if calibrate is None and threshold is None:
+        check_images(len(named(asked)), c)
     if metric not in ("linear", "raw"):
         raise UsageError(f"--metric {metric!r} is unknown; known are linear, raw")
     if threshold is not None and calibrate is not None:
@@ -105,7 +107,7 @@ def decide_pairs(
             given = replace(calibrated.threshold, about=without_nan(calibrated.threshold.about))
         answers = _answered(asked, encoded, given)
         worth = _worth(answers)
-        warnings = [*(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]
+        warnings = [*found.warnings, *(calibrated.warnings if calibrated else ()), *_overlap(asked, labelled, patient)]
         save_threshold(run.folder, given, found)
         folder = Path(pairs).parent if root is None else Path(root)
         rows = [_row(a, folder) for a in answers]

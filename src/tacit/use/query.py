@@ -96,7 +96,7 @@ def query(
     def answered() -> QueryResult:
         asked = _read(store, encoder.features, sources, mpp, patients, levels)
         answers = _answers(asking, asked, k, where, levels)
-        warnings = (*_of_spacing(store, asked.unspaced), *_warnings(store, answers, k, levels, where))
+        warnings = (*encoder.warnings, *_of_spacing(store, asked.unspaced), *_warnings(store, answers, k, levels, where))
         return QueryResult(answers, asked.failures, warnings, metric, asking.recall(10) if verify else None, Path(out) if out else None)
 
     if out is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import read_toml, to_toml
-from tacit.errors import InputError
+from tacit.errors import InputError, ReadError
 from tacit.files import write_atomic
 from tacit.read.folder import find_cases, find_truth, read_mask
 from tacit.read.picture import read_picture
@@ -23,6 +23,7 @@ from tacit.report.picture import embedded, jpeg, outlined, sheet, shrunk
 from tacit.report.score import figures
 from tacit.run import Run
 from tacit.use.evaluate import separated
+from tacit.use.method_rows import record_of
 from tacit.use.score_masks import OWN, structure_of
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def write_methods_report(
     _table(tables / "rows.csv", [row for part in parts for row in _rows(part, found)])
     _table(tables / "images.csv", [row for part in parts for row in _images(part, found)])
     _table(tables / "paired.csv", [{k: _ends(v) if k == "interval" else v for k, v in row.items()} for row in differences])
-    galleries = [
-        Panel(f"{part.name}: {name}", embedded(_overlays(run, part, found, name, truth), "jpeg"), None, SHOWN_AS) for part in parts for name in _chosen(part)
-    ]
+    galleries = [panel for part in parts for name in _chosen(part) if (panel := _gallery(run, part, found, name, truth)) is not None]
     oracle = any(own["naming"] != OWN for own in found.values())
     text = page(
         title=f"{len(found)} methods on {', '.join(f'{len(p.pictures)} pictures of {p.name}' for p in parts)}",
@@ -193,6 +192,15 @@ def _chosen(part: Part) -> list[str]:
     return part.pictures[step // 2 :: step][:PICTURES]
 
 
+def _gallery(run: Run, part: Part, found: dict[str, Any], name: str, truth: Path) -> Panel | None:
+    """The overlays of one picture; None, and a failure, where the picture is not there any more: its figures are from masks alone and stand."""
+    try:
+        return Panel(f"{part.name}: {name}", embedded(_overlays(run, part, found, name, truth), "jpeg"), None, SHOWN_AS)
+    except InputError as error:
+        run.fail(name, ReadError(name, f"it is scored but not shown: {error}", "give the picture back and repeat the command with --resume"))
+        return None
+
+
 def _overlays(run: Run, part: Part, found: dict[str, Any], name: str, truth: Path) -> bytes:
     """One picture with the truth, and as each method has it, in rows; kept in figures/ too."""
     place = next(iter(part.runs.values()))
@@ -209,12 +217,15 @@ def _overlays(run: Run, part: Part, found: dict[str, Any], name: str, truth: Pat
 
 
 def _picture(place: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The picture that a run saw, at the size of its mask."""
-    source = read_toml(place / "config.toml")["segment"]["input"]
+    """The picture that a run saw, at the size of its mask, wherever the run was started. Raises InputError where it is not there or is another."""
+    said = record_of(place).get("source") or read_toml(place / "config.toml")["segment"]["input"]  # runs before `source` know their input as it was typed
+    source = place / "input" if Path(said).suffix.lower() == ".zip" else said
     path = next((p for n, p in find_cases(source) if n == name), None)
     if path is None:
-        raise InputError(f"{source} does not hold {name} any more, which was scored; give the pictures back")
+        raise InputError(f"{source} does not hold it any more")
     pixels = read_picture(path).pixels
+    if pixels.shape[:2] != shape:
+        raise InputError(f"{path} is {pixels.shape[0]}×{pixels.shape[1]} px now, its mask {shape[0]}×{shape[1]}")
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2), np.uint8).reshape(*shape, 3)
 
 

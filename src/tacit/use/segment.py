@@ -118,7 +118,7 @@ def segment(
         cases = found if found is not None else find_cases(source, unpack_to=run.folder / "input")
         _check_same(cases, source, run, hashes)
         if not run.finished_before:
-            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases)}
+            run.record |= {"source": str(Path(source).absolute()), "seed": seed, "device": device, "threads": threads, "images": len(cases)}
             if task.labels:
                 few_labels.learn(task.network, task.start, task.labels, model, cases, run)
             if task.classes is None:
