@@ -18,6 +18,7 @@ from tacit.phantom import tissue
 from tacit.read.picture import read_picture
 from tacit.report.picture import png
 from tacit.use.encoder import find_encoder
+from tacit.use.pretrain import PretrainResult
 
 TINY = ["backbone.name=resnet10t", "size=32", "hidden=32", "projection=16", "train.batch=4", "train.epochs=2", "train.checkpoint_every=2"]
 
@@ -198,6 +199,39 @@ def test_local_discrimination_learns_both_stages_resumes_and_is_an_encoder(folde
     assert vector.shape == (1, encoder.width) and np.isfinite(vector).all()
     again = tacit.pretrain(folder, tmp_path / "b", method="local-discrimination", set=TINY_LOCAL)
     assert weights(tmp_path / "a") == weights(tmp_path / "b") and again.loss == result.loss
+
+
+def test_features_alone_are_no_damaged_model_and_the_next_command_fits_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tacit.cli import run
+
+    def ran(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["tacit", *words])
+        with pytest.raises(SystemExit) as stopped:
+            run()
+        assert stopped.value.code == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.chdir(tmp_path)
+    settings = [[w for s in each for w in ("--set", s)] for each in ([*TINY_LOCAL, "train.epochs=1"], [*TINY, "train.epochs=1"])]
+    following = ran("pretrain", str(folder), "-o", "local", "--method", "local-discrimination", *settings[0])
+    assert following == "next: tacit segment FOLDER -o OUT --method clusters --model local"
+    drawn = following.removeprefix("next: tacit ").replace("FOLDER", str(folder)).replace("OUT", "drawn")
+    assert ran(*drawn.split()).startswith("next:") and (tmp_path / "drawn" / "masks").is_dir()
+    following = ran("pretrain", str(folder), "-o", "byol", *settings[1])
+    assert following == "next: tacit segment FOLDER -o OUT --method mssg --set network.encoder=resnet10t --set network.weights=byol/model/encoder.safetensors"
+    for model, said in (("local", "by local-discrimination, .*--labels MASKS, --shape-prior or --method clusters"), ("byol", "by byol, .*--labels MASKS or --method k-means")):
+        with pytest.raises(UsageError, match=f"this run learnt features {said}") as told:
+            tacit.segment(folder, tmp_path / "o", model=tmp_path / model)
+        assert "damaged" not in str(told.value)
+    with pytest.raises(UsageError, match="this run learnt features by byol"):
+        tacit.segment(folder, tmp_path / "o", method="clusters", model=tmp_path / "byol")
+
+
+def test_a_network_that_timm_does_not_know_goes_to_an_index() -> None:
+    result = PretrainResult(Path("run"), 4, 0, 1.0, 1.0, 1.0, "own-network", method="another")
+    assert result.following == "tacit index FOLDER -o INDEX --model run"
 
 
 def test_local_discrimination_has_a_network_of_its_own_and_wants_pictures_two_by_two(folder: Path, tmp_path: Path) -> None:

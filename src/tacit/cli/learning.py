@@ -164,5 +164,4 @@ def pretrain(
     print(f"{result.images} images, {slides}loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
     if result.selection:
         print(result.selection)
-    weights_file = out / "model" / "encoder.safetensors"
-    close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={result.backbone} --set network.weights={weights_file}")
+    close(out, result.failed, result.following)
