@@ -7,6 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import tacit
+from tacit.config import build
+from tacit.errors import ConfigError
 from tacit.learn.local_discrimination import (
     LocalDiscrimination,
     LocalDiscriminationConfig,
@@ -101,6 +104,17 @@ def test_a_cell_s_mean_passes_over_what_the_other_view_does_not_show() -> None:
 def test_the_window_is_one_in_the_middle_of_every_cell() -> None:
     window = cell_window((9, 9), 3, 0.25, torch.device("cpu"))[0, 0]
     assert torch.allclose(window[1::3, 1::3], torch.ones(3, 3)) and float(window[0, 0]) == pytest.approx(math.exp(-2 * 0.5 * (1 / 3 / 0.25) ** 2))
+
+
+def test_more_clusters_than_a_view_has_pixels_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"clusters=50177: expected at most 50176, the pixels of a view of size=224"):
+        tacit.pretrain(tmp_path / "no folder", tmp_path / "o", method="local-discrimination", set=["clusters=50177"])
+    with pytest.raises(ConfigError, match="dimensions=101: expected at most 100"):
+        build(LocalDiscriminationConfig, {"size": 10, "dimensions": 101})
+    assert build(LocalDiscriminationConfig, {"size": 10, "clusters": 100}).clusters == 100
+    with pytest.raises(ConfigError, match="clusters=9217: expected at most 9216"):
+        tacit.segment(tmp_path / "no folder", tmp_path / "o", shape_prior="simulated:vessels", set=["local.clusters=9217"])
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_loss_falls_and_the_second_stage_begins_at_its_share() -> None:
