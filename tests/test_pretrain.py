@@ -221,7 +221,10 @@ def test_features_alone_are_no_damaged_model_and_the_next_command_fits_them(
     assert ran(*drawn.split()).startswith("next:") and (tmp_path / "drawn" / "masks").is_dir()
     following = ran("pretrain", str(folder), "-o", "byol", *settings[1])
     assert following == "next: tacit segment FOLDER -o OUT --method mssg --set network.encoder=resnet10t --set network.weights=byol/model/encoder.safetensors"
-    for model, said in (("local", "by local-discrimination, .*--labels MASKS, --shape-prior or --method clusters"), ("byol", "by byol, .*--labels MASKS or --method k-means")):
+    for model, said in (
+        ("local", "by local-discrimination, .*--labels MASKS, --shape-prior or --method clusters"),
+        ("byol", "by byol, .*--labels MASKS or --method k-means"),
+    ):
         with pytest.raises(UsageError, match=f"this run learnt features {said}") as told:
             tacit.segment(folder, tmp_path / "o", model=tmp_path / model)
         assert "damaged" not in str(told.value)
