@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,39 @@ def test_patch_discrimination_equals_its_definition_written_as_loops() -> None:
         partner = (i + 5) % 10
         total += math.log(p[partner]) + sum(math.log(1 - p[k]) for k in p if k != partner)
     assert float(discriminate(a, b, 0.1)) == pytest.approx(-total / 10, rel=1e-6)
+
+
+def test_a_mixture_is_told_from_others_by_its_own_share() -> None:
+    """Two mixtures, λ = .3 and .65 of the first picture, all from the network's own embeddings by loops."""
+    method, given = LocalDiscrimination(SMALL).eval(), batch()
+    given["a"] = given["a"] * torch.tensor([0.3, 2.0, 1.0, 0.1])[:, None, None, None] + torch.tensor([1.0, -2.0, 0.0, 3.0])[:, None, None, None]
+    given["mix"] = torch.tensor([0.1 / 0.6, 0.9, 0.45 / 0.6, 0.0])  # of .2 to .8; every second one counts
+
+    def embedded(x: torch.Tensor) -> np.ndarray:
+        v = method(x[None])[0][0].double().numpy()  # (d, 32, 32)
+        means = [v[:, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8].mean((1, 2)) for i in range(4) for j in range(4)]
+        return np.stack([m / np.linalg.norm(m) for m in means])  # (16, d)
+
+    def by_hand(picture: tuple[float, float], target: tuple[float, float]) -> float:
+        a, seen, wanted = given["a"], [], []
+        for n in range(2):
+            seen.append(embedded(picture[n] * a[2 * n] + (1 - picture[n]) * a[2 * n + 1]))
+            t = target[n] * embedded(a[2 * n]) + (1 - target[n]) * embedded(a[2 * n + 1])
+            wanted.append(t / np.linalg.norm(t, axis=1, keepdims=True))
+        v, total = np.concatenate([*seen, *wanted]), 0.0
+        for i in range(64):
+            e = np.exp(v @ v[i] / 0.1)
+            e[i] = 0
+            p, partner = e / e.sum(), (i + 32) % 64
+            total += np.log(p[partner]) + sum(np.log(1 - p[k]) for k in range(64) if k not in (i, partner))
+        return float(-total / 64)
+
+    with torch.no_grad():
+        mixture = float(method.losses(given)[0]["mixture"])
+        right, swapped = (0.3, 0.65), (0.7, 0.35)
+        assert mixture == pytest.approx(by_hand(right, right), rel=1e-4)
+        for wrong in ((right, swapped), (swapped, right), (swapped, swapped)):
+            assert by_hand(*wrong) != pytest.approx(mixture, rel=1e-3)
 
 
 def test_no_gradient_flows_through_the_second_factor() -> None:
