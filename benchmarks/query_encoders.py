@@ -44,6 +44,7 @@ ROWS: dict[str, list[str]] = {
     "simclr": ["--method", "simclr", "--set", "views=histology", *LEARN],
     "simsiam": ["--method", "simsiam", "--set", "views=histology", *LEARN],
     "byol-report": ["--method", "byol", "--preset", "report", "--backbone", "resnet18", *LEARN],
+    "phantom-byol": ["--method", "phantom-byol", "--mpp", str(TILE_MPP)],
     "byol-histology": ["--method", "byol", "--preset", "histology", *LEARN],
 }
 FLOOR = "texture"

@@ -160,7 +160,7 @@ def test_what_stops_a_run_is_one_line_with_its_exit_code(
 
 
 def test_every_method_is_named() -> None:
-    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination"}
+    assert set(METHODS) == {"byol", "simclr", "simsiam", "moco", "vae-byol", "densecl", "pixpro", "local-discrimination", "phantom-byol"}
 
 
 DENSE = {"densecl": ["queue=8"], "pixpro": ["hidden=32"]}
@@ -228,6 +228,9 @@ def test_features_alone_are_no_damaged_model_and_the_next_command_fits_them(
         with pytest.raises(UsageError, match=f"this run learnt features {said}") as told:
             tacit.segment(folder, tmp_path / "o", model=tmp_path / model)
         assert "damaged" not in str(told.value)
+    (tmp_path / "drawn" / "model" / "model.json").write_text('{"method": "phantom-byol", "config": {}}')
+    with pytest.raises(UsageError, match=r"by phantom-byol, .*tacit index takes it"):
+        tacit.segment(folder, tmp_path / "o", model=tmp_path / "drawn")
     with pytest.raises(UsageError, match="this run learnt features by byol"):
         tacit.segment(folder, tmp_path / "o", method="clusters", model=tmp_path / "byol")
 

@@ -122,11 +122,11 @@ def lungs(
 def pretrain(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures and slides, a slide, a glob, zip, list or manifest.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco, vae-byol, densecl, pixpro or local-discrimination.")] = "byol",
+    method: Annotated[str, typer.Option(help="byol, simclr, simsiam, moco, vae-byol, densecl, pixpro, local-discrimination or phantom-byol.")] = "byol",
     preset: Annotated[str | None, typer.Option(help="For byol: byol, report or histology.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm name, e.g. resnext50_32x4d.")] = None,
     weights: Annotated[str | None, typer.Option(help="FILE.safetensors or hub:NAME to start from; else random.")] = None,
-    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of slides that do not state it, for phantom-byol of pictures too.")] = None,
     select: Annotated[Path | None, typer.Option(help="Uses labels: CSV a,b,label of pairs by which the checkpoint is chosen.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the pictures that --select names; else the CSV's.")] = None,
     seed: Seed = 0,
@@ -164,4 +164,6 @@ def pretrain(
     print(f"{result.images} images, {slides}loss {result.loss:.4f}, spread of the embeddings {result.spread:.2f}, effective rank {result.rank:.1f}")
     if result.selection:
         print(result.selection)
+    for line in result.warnings:
+        print(line, file=sys.stderr)
     close(out, result.failed, result.following)

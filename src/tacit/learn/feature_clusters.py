@@ -24,7 +24,7 @@ from tacit.learn.deep_cluster import DeepCluster
 from tacit.learn.feature_clustering import FeatureClustering
 from tacit.learn.iic import Iic
 from tacit.learn.picie import Picie
-from tacit.learn.pretraining import METHODS as PRETRAINING
+from tacit.learn.pretraining import OF_PLACES
 from tacit.learn.random_features import RandomFeatures
 from tacit.learn.workshop import Workshop
 from tacit.parts.backbone import Backbone, BackboneConfig
@@ -62,11 +62,11 @@ class FeatureClusters(nn.Module):
         self.CLASSES = names(c.clusters)
         if c.of == "timm":
             self.inner: Any = Backbone(c.network)
-        elif c.of in PRETRAINING | GIVING:
-            kind = (PRETRAINING | GIVING)[c.of]
+        elif c.of in OF_PLACES | GIVING:
+            kind = (OF_PLACES | GIVING)[c.of]
             self.inner = kind(build(kind.Config, dict(c.settings)))
         else:
-            raise ConfigError(f"of={c.of!r}: features are known of timm, {', '.join(PRETRAINING | GIVING)}; give a run of one with --model")
+            raise ConfigError(f"of={c.of!r}: features are known of timm, {', '.join(OF_PLACES | GIVING)}; give a run of one with --model")
         self.inner.eval()
         width = self.maps(np.full((c.side, c.side, 3), 128, np.uint8)).shape[-1]
         self.centres = Centres(c.clusters, width, "components" if c.of not in GIVING else _how(self.inner))
@@ -74,8 +74,8 @@ class FeatureClusters(nn.Module):
     @classmethod
     def of_run(cls, method: str, network: Any, chosen: dict[str, Any]) -> FeatureClusters:
         """With the features of an earlier run's network. chosen: settings to change. Raises UsageError for a method without features of places."""
-        if method not in PRETRAINING | GIVING:
-            raise UsageError(f"--model holds a run of {method}, whose features cannot be clustered; give a run of {', '.join(PRETRAINING | GIVING)}")
+        if method not in OF_PLACES | GIVING:
+            raise UsageError(f"--model holds a run of {method}, whose features cannot be clustered; give a run of {', '.join(OF_PLACES | GIVING)}")
         made = cls(build(FeatureClustersConfig, {"of": method, "settings": network.config.model_dump(mode="json")}, chosen))
         made.inner.load_state_dict(network.state_dict())
         return made.eval()

@@ -117,11 +117,15 @@ class PhantomEncoder(nn.Module):
         centre, spread = target.mean(0), np.maximum(target.std(0), 1e-6)
         shop.train(stage, self, named_batches(taught, centre, spread, c, shop.seed), c.train, seed=shop.seed)
         rng = np.random.default_rng([shop.seed, 71])
-        crops = [_corner(lesson.picture, c.size, rng) for lesson in lessons[len(taught) :] for _ in range(3)]
-        raw = torch.cat([self._raw(_stacked(crops[i : i + 32])) for i in range(0, len(crops), 32)])
+        self.standardise([_corner(lesson.picture, c.size, rng) for lesson in lessons[len(taught) :] for _ in range(3)])
+        return self
+
+    @torch.no_grad()
+    def standardise(self, crops: list[NDArray[np.uint8]]) -> None:
+        """Mean and deviation of every number become those over `crops`, RGB pictures of one size. In place."""
+        raw = torch.cat([self._raw(_stacked(crops[i : i + 32]).to(self.mean.device)) for i in range(0, len(crops), 32)])
         self.mean.copy_(raw.mean(0))
         self.deviation.copy_(raw.std(0).clamp_min(1e-6))
-        return self
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from tacit.learn.byol import Byol
 from tacit.learn.dense_cl import Densecl
 from tacit.learn.local_discrimination import LocalDiscrimination
 from tacit.learn.moco import Moco
+from tacit.learn.phantom_byol import PhantomByol
 from tacit.learn.pix_pro import Pixpro
 from tacit.learn.simclr import Simclr
 from tacit.learn.simsiam import Simsiam
@@ -22,6 +23,7 @@ from tacit.learn.sources import Source
 from tacit.learn.vae_byol import VaeByol
 from tacit.parts.processes import rank, size
 from tacit.parts.train import Batch
+from tacit.prepare.lab_views import LabViewConfig, lab_views
 from tacit.prepare.local_views import local_views
 from tacit.prepare.place import place
 from tacit.prepare.views import PRESETS as VIEWS
@@ -36,7 +38,9 @@ METHODS: dict[str, Any] = {
     "densecl": Densecl,
     "pixpro": Pixpro,
     "local-discrimination": LocalDiscrimination,
+    "phantom-byol": PhantomByol,
 }
+OF_PLACES = {name: kind for name, kind in METHODS.items() if name != "phantom-byol"}  # whose features are maps too; the others describe whole pictures alone
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {"byol": BYOL_PRESETS}  # method → preset → settings
 Views = Callable[[np.random.Generator, NDArray[np.uint8]], dict[str, NDArray]]
 
@@ -44,8 +48,10 @@ Views = Callable[[np.random.Generator, NDArray[np.uint8]], dict[str, NDArray]]
 def views_of(c: Any) -> Views:
     """What a method with the config `c` makes of one picture: its two views a and b (3, side, side), and more where it asks for it.
 
-    c.views is a preset's name, or a LocalViewConfig; where c.placed is true, place_a and place_b say where the views were cut. Raises ConfigError for an unknown preset.
+    c.views is a preset's name, a LocalViewConfig or a LabViewConfig; where c.placed is true, place_a and place_b say where the views were cut. Raises ConfigError for an unknown preset.
     """
+    if isinstance(c.views, LabViewConfig):
+        return lambda rng, picture: {**lab_views(rng, picture, c.size, c.views)}
     if not isinstance(c.views, str):
         return lambda rng, picture: vars(local_views(rng, picture, c.size, c.views))
     if c.views not in VIEWS:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import UsageError
 from tacit.image import Image
+from tacit.prepare.lab_views import LabViewConfig
 from tacit.prepare.space import to_size, to_spacing
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 
@@ -63,7 +64,7 @@ def find_encoder(name: str = DEFAULT_ENCODER, *, model: str | Path | None = None
     parts = name.split("+")
     if set(parts) <= set(BESIDE) and len(set(parts)) == len(parts):
         found = [_taught(part, device, seed) for part in parts]
-        return found[0] if len(found) == 1 else _beside(found)
+        return found[0] if len(found) == 1 else _beside(found, tuple(BESIDE[part] for part in parts))
     raise UsageError(f"--encoder {name!r} is unknown; known are phantom, texture, phantom+texture, timm:NAME, or --model RUN")
 
 
@@ -89,16 +90,16 @@ def _taught(name: str, device: str, seed: int) -> Encoder:
     )
 
 
-def _beside(encoders: list[Encoder]) -> Encoder:
+def _beside(encoders: list[Encoder], weights: Sequence[float]) -> Encoder:
     """Several encoders that see the same pictures, their vectors joined, each times its weight."""
 
     def embed(pictures: Pictures) -> NDArray[np.float32]:
-        return np.concatenate([BESIDE[e.name] * e.embed(pictures) for e in encoders], axis=1)
+        return np.concatenate([weight * e.embed(pictures) for e, weight in zip(encoders, weights, strict=True)], axis=1)
 
     return Encoder(
         name="+".join(e.name for e in encoders),
         width=sum(e.width for e in encoders),
-        weights_hash=digest([[e.name, e.weights_hash, BESIDE[e.name]] for e in encoders]),
+        weights_hash=digest([[e.name, e.weights_hash, weight] for e, weight in zip(encoders, weights, strict=True)]),
         preprocessing=encoders[0].preprocessing,
         embed=embed,
     )
@@ -110,13 +111,25 @@ def _of_run(run: Path, device: str) -> Encoder:
 
     network, about = load_model(run, METHODS)
     c = network.config
-    return Encoder(
-        name=f"{about['method']}:{c.backbone.name}" if hasattr(c, "backbone") else about["method"],
+    preprocessing, embed = embedding(network, c, device)
+    own = Encoder(
+        name=f"{about['method']}:{c.backbone.name}" if about["method"] != "phantom-byol" else "phantom-byol",
         width=_width(network),
         weights_hash=digest(about["config"], *_bytes_of(network)),
-        preprocessing={"shorter_side": round(c.size * VIEW_SHARE), "normalised": "imagenet"},
-        embed=through(network.features, network, round(c.size * VIEW_SHARE), device),
+        preprocessing=preprocessing,
+        embed=embed,
     )
+    return _beside([own, _taught("texture", device, 0)], (1.0, c.texture)) if getattr(c, "texture", 0) else own
+
+
+def embedding(network: Any, c: Any, device: str) -> tuple[dict[str, Any], Callable[[Pictures], NDArray[np.float32]]]:
+    """How pictures are prepared for a network of `tacit pretrain` with the config `c`, and prepared pictures → (n, width)."""
+    from tacit.use.taught import phantom_features
+
+    if isinstance(c.views, LabViewConfig):
+        return {"um_per_px": c.encoder.um_per_px}, phantom_features(network.encoder, device)
+    side = round(c.size * VIEW_SHARE)
+    return {"shorter_side": side, "normalised": "imagenet"}, through(network.features, network, side, device)
 
 
 def _of_timm(name: str, weights: str | None, device: str) -> Encoder:

@@ -76,10 +76,13 @@ def weights_named(settings: dict[str, Any], inside: bool = False) -> list[str]:
 def _check_answers(run: str | Path, method: str, known: dict[str, Any]) -> None:
     """Raises UsageError for a sound run of `tacit pretrain` where features alone are no answer, naming what they are good for."""
     from tacit.learn.pretraining import METHODS as PRETRAINED
+    from tacit.learn.pretraining import OF_PLACES
 
-    if method in PRETRAINED and method not in known:
-        ways = ", --shape-prior or --method clusters" if method == "local-discrimination" else " or --method k-means"
-        raise UsageError(f"--model {run}: this run learnt features by {method}, which are no answer yet; tacit segment takes it with --labels MASKS{ways}")
+    if method not in PRETRAINED or method in known:
+        return
+    ways = ", --shape-prior or --method clusters" if method == "local-discrimination" else " or --method k-means"
+    takes = f"tacit segment takes it with --labels MASKS{ways}" if method in OF_PLACES else "they are of whole pictures: tacit index takes it with --model"
+    raise UsageError(f"--model {run}: this run learnt features by {method}, which are no answer yet; {takes}")
 
 
 def _begun_with_nothing(settings: dict[str, Any], inside: bool = False) -> dict[str, Any]:

@@ -18,12 +18,14 @@ import torch
 from tacit.cases import Cases
 from tacit.config import build, chosen_settings
 from tacit.errors import OutputError, UsageError
+from tacit.learn.phantom_byol import PhantomByol, PhantomByolConfig
 from tacit.learn.pretraining import METHODS, PRESETS, view_batches, views_of
 from tacit.learn.sources import TilesConfig
 from tacit.learn.workshop import Workshop
 from tacit.parts.backbone import is_known
 from tacit.parts.processes import agreed, alike, here, is_first, loss_named, size, together
 from tacit.parts.train import Batch
+from tacit.prepare.local_views import LocalViewConfig
 from tacit.read.folder import named_files
 from tacit.report.track import Bar
 from tacit.report.tracked import check_trackers
@@ -32,7 +34,13 @@ from tacit.use.device import prepare_device
 from tacit.use.pretrain_input import digest, find_input, look, unpacked
 from tacit.use.pretrain_select import MARK, SelectConfig, Selection, said
 from tacit.use.report_pretrain import keep_model, write_report
+from tacit.use.taught import taught
 from tacit.use.tracking import curves_of, tracked
+
+OWN_NETWORK = {  # methods that learn no timm network, and what changes theirs
+    "local-discrimination": "--set network.width=64 is as published",
+    "phantom-byol": "the encoder that drawings taught",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class PretrainResult:
     backbone: str  # timm's name
     slides: int = 0
     selection: str = ""  # which checkpoint labelled pairs chose, in words; "" where no label took part
+    warnings: tuple[str, ...] = ()
     method: str = "byol"
 
     @property
@@ -83,9 +92,9 @@ def pretrain(
 ) -> PretrainResult:
     """Learns features on pictures and slides: model/ (all weights) and model/encoder.safetensors (the backbone alone).
 
-    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco, vae-byol, densecl, pixpro or local-discrimination ·
+    source: what INPUT is on the command line, or `Cases` · method: byol, simclr, simsiam, moco, vae-byol, densecl, pixpro, local-discrimination or phantom-byol ·
     preset: for byol: byol, report or histology · backbone: any timm name · weights: FILE.safetensors or hub:NAME to start from ·
-    mpp: µm per pixel of slides that do not state it · select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
+    mpp: µm per pixel of slides that do not state it, for phantom-byol of pictures too · select: a CSV a,b,label of labelled pairs (names below `root`, else beside the CSV) that chooses the checkpoint — only then labels take part.
     Started by torchrun it learns with all its processes. Raises TacitError; what cannot be read is a row of failures.csv.
     """
     asked, device = device, prepare_device(device, threads)
@@ -93,8 +102,9 @@ def pretrain(
         with agreed():
             check_trackers(track or [])
             chosen = chosen_settings(config, set, "pretrain")
-            tiles, looks = build(TilesConfig, chosen.pop("tiles", {})), build(SelectConfig, chosen.pop("select", {}))
+            of_tiles, looks = chosen.pop("tiles", {}), build(SelectConfig, chosen.pop("select", {}))
             c = _settings(method, preset, backbone, weights, chosen)
+            tiles, wanted_um = build(TilesConfig, _tiles_for(c), of_tiles), c.encoder.um_per_px if isinstance(c, PhantomByolConfig) else None
             _check(seed, mpp, select, root, c)
             found = find_input(source)
         name = f"{len(source)} cases" if isinstance(source, Cases) else source
@@ -115,15 +125,26 @@ def pretrain(
                 with agreed():  # what can be wrong with choices is said before thousands of pictures are read
                     torch.manual_seed(1000 * seed + 7)
                     network, views = METHODS[method](c), views_of(c)
-                    chooser = Selection(select, root, c.size, _own(device)) if select and is_first() else None
+                    if isinstance(network, PhantomByol):
+                        network.begin(taught("phantom", c.encoder))
+                    chooser = Selection(select, root, c, _own(device)) if select and is_first() else None
                     if chooser:
                         chooser.begin(run)
                 with agreed():
-                    learnt_from, counts = look(cases, tiles, mpp, run)
+                    learnt_from, counts = look(cases, tiles, mpp, run, wanted_um)
                     batches = view_batches(learnt_from, views, c.train.batch, seed)
                 run.record |= {"images": counts["pictures"], "slides": counts["slides"], "tiles": counts["tiles"]}
+                if counts["unknown_spacing"]:
+                    _warn(
+                        run,
+                        f"{counts['unknown_spacing']} pictures do not state their µm per pixel and were taken as they are, as if at {wanted_um:g}; give --mpp",
+                    )
                 shop = Workshop(seed, device, run.folder / "checkpoints", curves_of(run), run.say)
+                if isinstance(network, PhantomByol):
+                    batches = network.with_drawings(batches, shop)
                 _learn(method, network, batches, len(learnt_from), shop, chooser, looks, run)
+                if isinstance(network, PhantomByol):
+                    network.standardise(learnt_from, seed)
                 if is_first():
                     keep_model(run, method, network, seed, tiles)
                     write_report(run, learnt_from, c, tiles, settings, seed)
@@ -138,6 +159,7 @@ def pretrain(
                 c.backbone.name,
                 record.get("slides", 0),
                 said(record),
+                tuple(record.get("warnings", ())),
                 method,
             )
 
@@ -149,10 +171,15 @@ def _settings(method: str, preset: str | None, backbone: str | None, weights: st
     if preset is not None and preset not in known:
         raise UsageError(f"--preset {preset!r} is unknown for {method}; known are {', '.join(known) or 'none'}")
     named = {k: v for k, v in (("name", backbone), ("weights", weights)) if v is not None}
-    if named and method == "local-discrimination":
-        raise UsageError("--backbone and --weights are for timm's networks; local-discrimination has its own, --set network.width=64 is as published")
+    if named and method in OWN_NETWORK:
+        raise UsageError(f"--backbone and --weights are for timm's networks; {method} has its own, {OWN_NETWORK[method]}")
     inner = {"byol": {"backbone": named}} if method == "vae-byol" else {"backbone": named}
     return build(METHODS[method].Config, known.get(preset or "", {}), inner if named else {}, chosen)
+
+
+def _tiles_for(c: Any) -> dict[str, Any]:
+    """What the tiles of slides are where the user does not say."""
+    return {"um_per_px": c.encoder.um_per_px, "size": round(c.size * c.views.spot)} if isinstance(c, PhantomByolConfig) else {}
 
 
 def _check(seed: int, mpp: float | None, select: str | Path | None, root: str | Path | None, c: Any) -> None:
@@ -164,7 +191,7 @@ def _check(seed: int, mpp: float | None, select: str | Path | None, root: str | 
         raise UsageError(f"--root {root} is where the pictures of --select lie; give --select PAIRS.csv too, or leave it out")
     if c.train.batch < 2:
         raise UsageError("train.batch=1: batch norm and contrast need at least two pictures a batch")
-    if not isinstance(c.views, str) and c.train.batch // size() % 2:
+    if isinstance(c.views, LocalViewConfig) and c.train.batch // size() % 2:
         raise UsageError(f"train.batch={c.train.batch}: local discrimination mixes pictures two by two; give each process an even number")
 
 
@@ -190,6 +217,11 @@ def _agreed_on(found: Cases | None, source: str | Path | Cases, run: Run) -> Cas
         if found is None or not alike(int(Cases.fingerprint({name: path.name for name, path in found}), 16) >> 4):
             raise OutputError("the processes see other files in INPUT; INPUT and OUT must lie on storage that all of them see")
     return found
+
+
+def _warn(run: Run, line: str) -> None:
+    run.record["warnings"] = [*run.record.get("warnings", []), line]
+    run.say(line)
 
 
 def _own(device: str) -> str:

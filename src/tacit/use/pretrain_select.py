@@ -16,7 +16,7 @@ from tacit.learn.sources import Pictures
 from tacit.read.pairs import read_pairs
 from tacit.report.pair_score import best_threshold
 from tacit.run import Run
-from tacit.use.encoder import BATCH, VIEW_SHARE, through
+from tacit.use.encoder import BATCH, embedding
 from tacit.use.pretrain_input import read_pixels
 
 MARK = "uses labels"  # stands wherever a selection is spoken of
@@ -29,12 +29,12 @@ class SelectConfig(Config):
 class Selection:
     """Labelled pairs that judge a network: accuracy of the best threshold on the distance 2 − 2·cos of its features (0–4).
 
-    Features are those of the run as an encoder: the shorter side at 8/7 of the views' size. Raises InputError: pairs without a label, of
+    Features are those of the run as an encoder, of pictures as they are. Raises InputError: pairs without a label, of
     one kind only, a picture that cannot be read.
     """
 
-    def __init__(self, path: str | Path, root: str | Path | None, view: int, device: str) -> None:
-        self.path, self.side, self.device = Path(path), round(view * VIEW_SHARE), device
+    def __init__(self, path: str | Path, root: str | Path | None, config: Any, device: str) -> None:
+        self.path, self.config, self.device = Path(path), config, device
         self.pairs = read_pairs(path, root)
         self.same = np.array([pair.label == 1 for pair in self.pairs])
         unlabelled = sum(pair.label is None for pair in self.pairs)
@@ -57,7 +57,7 @@ class Selection:
 
     def look(self, network: Any) -> tuple[float, float]:
         """(accuracy, threshold)"""
-        embed = through(network.features, network, self.side, self.device)
+        embed = embedding(network, self.config, self.device)[1]
         vectors = np.concatenate([embed(some) for some in self._batches()]).astype(np.float64)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         a, b = vectors[self.ends[:, 0]], vectors[self.ends[:, 1]]

@@ -13,6 +13,7 @@ from tacit.files import write_atomic
 from tacit.learn.pretraining import views_of
 from tacit.learn.sources import Source, TilesConfig
 from tacit.parts.weights import save_tensors
+from tacit.prepare.lab_views import LabViewConfig, as_rgb
 from tacit.prepare.views import IMAGENET_MEAN, IMAGENET_SD
 from tacit.report.page import Panel, page
 from tacit.report.picture import curves as drawn_curves
@@ -24,7 +25,7 @@ from tacit.use.pretrain_select import said
 
 CARD = """# Features learnt by Tacit
 
-Method `{method}`, backbone `{backbone}`, learnt on {learnt_on}, unlabelled. {labels} `encoder.safetensors` holds the backbone alone{names}.
+Method `{method}`, backbone `{backbone}`, learnt on {learnt_on}, unlabelled{prior}. {labels} `encoder.safetensors` holds the backbone alone{names}.
 Research use only, not a medical device.
 """
 COLLAPSED = 0.1  # spread of the embeddings (1 = all over the sphere) below which they are nearly one point
@@ -40,6 +41,7 @@ def keep_model(run: Run, method: str, network: Any, seed: int, tiles: TilesConfi
         backbone=c.backbone.name,
         learnt_on=learnt_on(record, tiles),
         names=", by timm's names" if isinstance(c.views, str) else "",
+        prior=", from what drawings of glandular tissue taught" if method == "phantom-byol" else "",
         labels=labels[0].upper() + labels[1:].rstrip(".") + ".",
     )
     facts = {"images": record["images"], "seed": seed, "data": record["data"], "uses_labels": record["uses_labels"]}
@@ -47,7 +49,7 @@ def keep_model(run: Run, method: str, network: Any, seed: int, tiles: TilesConfi
         facts["um_per_px"] = tiles.um_per_px
     save_model(run.folder / "model", method, network, facts, card)
     encoder = network.byol.encoder if hasattr(network, "byol") else network.encoder
-    save_tensors(run.folder / "model" / "encoder.safetensors", encoder.net.state_dict())
+    save_tensors(run.folder / "model" / "encoder.safetensors", getattr(encoder, "net", encoder).state_dict())
 
 
 def learnt_on(record: dict[str, Any], tiles: TilesConfig) -> str:
@@ -64,7 +66,7 @@ def write_report(run: Run, source: Source, c: Any, tiles: TilesConfig, settings:
     write_atomic(run.folder / "figures" / "views.png", views)
     plot = drawn_curves(Curves(run.folder / "metrics.csv").stages())
     last = run.record["last"]
-    warnings = [said(run.record)] if said(run.record) else []
+    warnings = [*run.record.get("warnings", []), *([said(run.record)] if said(run.record) else [])]
     if last["spread"] < COLLAPSED:
         warnings.append(
             f"the embeddings lie nearly in one point (spread {last['spread']:.2f}, effective rank {last['rank']:.1f}): they have collapsed; "
@@ -101,5 +103,12 @@ def views_sheet(source: Source, c: Any, seed: int) -> NDArray[np.uint8]:
         tiles.append(np.asarray(cv2.resize(picture, (c.size, c.size), interpolation=cv2.INTER_AREA)))
         for _ in range(PAIRS):
             made = views(rng, picture)
-            tiles += [np.clip((made[k].transpose(1, 2, 0) * IMAGENET_SD + IMAGENET_MEAN) * 255, 0, 255).astype(np.uint8) for k in "ab"]
+            tiles += [_as_rgb(made[k], picture, c) for k in "ab"]
     return sheet(tiles, columns=1 + 2 * PAIRS)
+
+
+def _as_rgb(view: NDArray[np.float32], picture: NDArray[np.uint8], c: Any) -> NDArray[np.uint8]:
+    """A view of a picture as one sees it, (side, side, 3)."""
+    if isinstance(c.views, LabViewConfig):
+        return as_rgb(view, picture)
+    return np.clip((view.transpose(1, 2, 0) * IMAGENET_SD + IMAGENET_MEAN) * 255, 0, 255).astype(np.uint8)

@@ -43,7 +43,7 @@ def features_of_run(run: str | Path, device: str) -> Features:
         if about["method"] == "local-discrimination":
             v = network(views)[0]
         else:
-            net = (network.byol.encoder if hasattr(network, "byol") else network.encoder).net
+            net: Any = getattr(network.byol.encoder if hasattr(network, "byol") else network.encoder, "net", None)
             if not hasattr(net, "forward_intermediates"):
                 raise UsageError(f"--model {run}: the backbone {network.config.backbone.name} gives no maps of its stages; use a convolutional one")
             maps = [F.normalize(m.float(), dim=1) for m in net.forward_intermediates(views, intermediates_only=True)]
