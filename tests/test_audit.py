@@ -356,5 +356,8 @@ def test_times_are_days_since_the_first_of_all(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (day * 86400, day * 86400))
         items.append(Item(tmp_path / name, "picture", label=label, facts={"header StudyDate": date}))
     items += [Item(tmp_path / "gone", "picture", label="ill"), Item(tmp_path / "d", "picture", label="well", keep=False)]
-    assert times_of(items) == {"file changed": {"ill": [0, 2.5], "well": [0.5, 1.5]}, "study taken": {"ill": [1, 3], "well": [0]}}  # the clocks change on the 28th
+    assert times_of(items) == {
+        "file changed": {"ill": [0, 2.5], "well": [0.5, 1.5]},
+        "study taken": {"ill": [1, 3], "well": [0]},
+    }  # the clocks change on the 28th
     assert times_of([i for i in items if i.label != "well"]) == {}

@@ -126,6 +126,35 @@ def test_one_picture_is_too_few_and_damage_is_a_row(folder: Path, tmp_path: Path
         tacit.pretrain(place, tmp_path / "p", set=TINY)
 
 
+def test_a_picture_of_one_value_teaches_nothing_and_is_a_row(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tacit.cli import run
+
+    place, whole = tmp_path / "in", tmp_path / "whole"
+    for each in (place, whole):
+        each.mkdir()
+        for k in range(2):
+            (each / f"{k}.png").write_bytes((folder / f"{k}.png").read_bytes())
+    (place / "black.png").write_bytes(png(np.zeros((40, 40, 3), np.uint8)))
+    (place / "pink.png").write_bytes(png(np.full((40, 40, 3), (250, 190, 220), np.uint8)))
+    brief = [*TINY, "train.epochs=1"]
+    result = tacit.pretrain(place, tmp_path / "o", set=brief)
+    rows = (tmp_path / "o" / "failures.csv").read_text().splitlines()[1:]
+    assert (
+        (result.images, result.failed) == (2, 2)
+        and all("the same value" in row for row in rows)
+        and {"black.png", "pink.png"} == {Path(r.split(",")[0]).name for r in rows}
+    )
+    tacit.pretrain(whole, tmp_path / "p", set=brief)
+    assert weights(tmp_path / "o") == weights(tmp_path / "p")
+    (place / "1.png").unlink()
+    monkeypatch.setattr("sys.argv", ["tacit", "pretrain", str(place), "-o", str(tmp_path / "q"), *(w for s in brief for w in ("--set", s))])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 4 and "1 of 3 pictures and slides can be used; at least two" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -228,9 +257,10 @@ def test_features_alone_are_no_damaged_model_and_the_next_command_fits_them(
         with pytest.raises(UsageError, match=f"this run learnt features {said}") as told:
             tacit.segment(folder, tmp_path / "o", model=tmp_path / model)
         assert "damaged" not in str(told.value)
-    (tmp_path / "drawn" / "model" / "model.json").write_text('{"method": "phantom-byol", "config": {}}')
+    (tmp_path / "refined").mkdir()
+    (tmp_path / "refined" / "model.json").write_text('{"method": "phantom-byol", "config": {}}')
     with pytest.raises(UsageError, match=r"by phantom-byol, .*tacit index takes it"):
-        tacit.segment(folder, tmp_path / "o", model=tmp_path / "drawn")
+        tacit.segment(folder, tmp_path / "o", model=tmp_path / "refined")
     with pytest.raises(UsageError, match="this run learnt features by byol"):
         tacit.segment(folder, tmp_path / "o", method="clusters", model=tmp_path / "byol")
 
