@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 import shutil
 import zipfile
@@ -17,8 +18,11 @@ from pydicom.uid import RLELossless
 import tacit
 from scans import body, write_dicom, write_pictures, write_series
 from tacit.errors import InputError, UsageError
+from tacit.prepare.explore import CANVAS, ClassImages
 from tacit.use.audit import audit
+from tacit.use.audit_items import Item
 from tacit.use.lungs import lungs
+from tacit.use.report_audit import times_of
 
 COLUMNS = "path,sha256,kind,patient,series,position,spacing,keep,reason"
 SECRETS = ("Meier^Anna", "4711-AB", "19591231", "20210304", "1.2.826.77.88", "1.2.840.777.", "Doe^Jane")
@@ -319,3 +323,41 @@ def test_a_mask_volume_is_no_image_and_nan_is_a_row(tmp_path: Path) -> None:
     assert kinds["ct_mask.nii.gz"] == ("mask", "false") and kinds["ct.nii.gz"] == ("volume", "true")
     with pytest.raises(InputError, match="not finite"):
         lungs(tmp_path / "in" / "nan.nii.gz", tmp_path / "out3")
+
+
+def test_class_images_are_numpys_mean_and_sd() -> None:
+    rng = np.random.default_rng(0)
+    stacks = {"ill": rng.integers(0, 256, (7, CANVAS, CANVAS)).astype(np.uint8), "well": rng.integers(60, 90, (3, CANVAS, CANVAS)).astype(np.uint8)}
+    found = ClassImages()
+    for label, place in (("ill", 0), ("well", 0), ("ill", 1), ("ill", 2), ("well", 1), ("ill", 3), ("ill", 4), ("well", 2), ("ill", 5), ("ill", 6)):
+        found.add(label, stacks[label][place])
+    for label, stack in stacks.items():
+        assert found.count[label] == len(stack) and np.allclose(found.mean[label], np.mean(stack, axis=0), atol=1e-9)
+        assert np.allclose(found.deviation(label), np.std(stack, axis=0, ddof=1), atol=1e-9)
+    assert np.allclose(found.difference("ill", "well"), np.mean(stacks["ill"], axis=0) - np.mean(stacks["well"], axis=0), atol=1e-9)
+
+
+def test_class_images_by_hand() -> None:
+    """10 and 20: mean 15, SD √50; one picture of 7 at twice the size: mean 7, SD 0; their difference 8 and −8."""
+    found = ClassImages()
+    for label, value, side in (("a", 10, CANVAS), ("b", 7, 2 * CANVAS), ("a", 20, CANVAS)):
+        found.add(label, np.full((side, side), value, np.uint8))
+    assert found.mean["a"].shape == (CANVAS, CANVAS) and (found.mean["a"] == 15).all() and np.allclose(found.deviation("a"), 50**0.5)
+    assert (found.mean["b"] == 7).all() and (found.deviation("b") == 0).all()
+    assert (found.difference("a", "b") == 8).all() and (found.difference("b", "a") == -8).all()
+
+
+def test_times_are_days_since_the_first_of_all(tmp_path: Path) -> None:
+    items = []
+    for name, label, day, date in (
+        ("a", "ill", 100.5, "20210327"), ("b", "ill", 103, "20210329"), ("c", "well", 101, "20210326"), ("d", "", 1, "19000101"), ("e", "well", 102, "20211399"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (day * 86400, day * 86400))
+        items.append(Item(tmp_path / name, "picture", label=label, facts={"header StudyDate": date}))
+    items += [Item(tmp_path / "gone", "picture", label="ill"), Item(tmp_path / "d", "picture", label="well", keep=False)]
+    assert times_of(items) == {
+        "file changed": {"ill": [0, 2.5], "well": [0.5, 1.5]},
+        "study taken": {"ill": [1, 3], "well": [0]},
+    }  # the clocks change on the 28th
+    assert times_of([i for i in items if i.label != "well"]) == {}

@@ -73,7 +73,7 @@ def test_pictures_are_told_beside_their_twins(taught: Path) -> None:
     assert float(twins["lung only"]["auc"]) > 0.8 > float(twins["ring only"]["auc"])  # the sign of illness lies in the lungs
     assert set(record["inputs"]) == {"--labels pictures.csv", "broken", *(f"p{i:02d}" for i in range(24))}
     assert record["failed"] == 1 and record["uses_labels"] is True and record["without_lungs"] == []
-    assert any("Too few patients" in w for w in record["warnings"])
+    assert any("Too few patients" in w for w in record["warnings"]) and not any("members asked" in w for w in record["warnings"])
     found = rows_of(taught / "tables" / "out_of_fold.csv")
     assert len(found) == 24 and {"case", "class", "patient", "named", "p_ill", "p_well"} == set(found[0])
     html = (taught / "report.html").read_text()
@@ -174,6 +174,26 @@ def test_what_cannot_be_done_is_said(place: Path, taught: Path, tmp_path: Path) 
             fit(labels, f"o{number}", **options)
     with pytest.raises(MissingError, match=r"no model\.json"):
         tacit.classify_predict(place / "pictures", tmp_path / "p", model=place / "pictures")
+
+
+def test_more_members_than_patients_are_refused_and_a_default_that_does_not_fit_is_said(place: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "l.csv"
+    rows = [f"p{i:02d},{'ill' if i % 2 else 'well'},{i // 4 * 2 + i % 2}" for i in range(6 * 2)]  # two pictures a patient: six patients, three a class
+    labels.write_text("case,class,patient\n" + "\n".join(rows) + "\n")
+    few = [text for text in BRIEF if not text.startswith("members")]
+    for number, (pipeline, asked) in enumerate(
+        (("two-level", "members=4"), ("two-level", "first.folds=7"), ("gate", "folds=4"), ("gate", "low.settings.members=4"))
+    ):
+        with pytest.raises(UsageError, match=f"^{asked}: expected at most 3, the patients of class 'ill'"):
+            tacit.classify_fit(place / "pictures", tmp_path / f"r{number}", labels=labels, pipeline=pipeline, set=[asked])
+    tacit.classify_fit(place / "pictures", tmp_path / "o", labels=labels, twins=False, set=few)
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    said = "5 members asked, 3 possible: the rarest class, 'ill', has 3 patients, and each member leaves some of every class out."
+    assert said in record["warnings"] and len(record["members"]) == 3 and "5 members asked, 3 possible" in (tmp_path / "o" / "report.html").read_text()
+    again = tacit.classify_fit(
+        place / "pictures", tmp_path / "again", labels=labels, twins=False, config=tmp_path / "o" / "config.toml"
+    )  # repeats the default, asks for nothing
+    assert again.figures["auc"] == record["figures"]["auc"]
 
 
 def test_a_finished_run_is_not_done_twice_and_changed_labels_are_refused(place: Path, taught: Path) -> None:

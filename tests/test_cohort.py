@@ -93,11 +93,18 @@ def test_a_volume_is_prepared_once(tmp_path: Path, cache: Path) -> None:
     assert other.prepared().shape[1:] == (64, 64)
 
 
-def test_a_series_without_lungs_or_with_nan_is_said(tmp_path: Path) -> None:
-    for name, values in (("water", np.zeros((20, 32, 32), np.float32)), ("holes", np.full((20, 32, 32), np.nan, np.float32))):
+def test_a_series_without_lungs_or_with_nan_or_of_other_values_is_said(tmp_path: Path) -> None:
+    z, y, x = np.mgrid[:20, :32, :32]
+    body = np.where(((y - 16) / 11) ** 2 + ((x - 16) / 14) ** 2 < 1, 20, -1000).astype(np.float32)  # of water, in a room, without air inside
+    body[:, 24:26, 15:17] = 600  # a spine
+    for name, values, said in (
+        ("solid", body, r"no lungs were found \(no enclosed air of at least"),
+        ("holes", np.where(z == 9, np.nan, body), "values that are not finite"),
+        ("empty", np.zeros((20, 32, 32), np.float32), "are no Hounsfield units of a chest CT"),
+    ):
         (tmp_path / name).mkdir()
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([5.0, 5.0, 5.0, 1.0])), tmp_path / name / f"{name}.nii")
-        with pytest.raises(InputError):
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32).transpose(2, 1, 0), np.diag([-5.0, -5.0, 5.0, 1.0])), tmp_path / name / f"{name}.nii")
+        with pytest.raises(InputError, match=said):
             find_cohort(tmp_path / name, run(tmp_path))[0].prepared()
 
 

@@ -272,10 +272,10 @@ def test_what_cannot_be_taught_is_said(place: Path, tmp_path: Path) -> None:
     tacit.segment(place / "in", tmp_path / "rule", method="lung-rule")
     for options, error, said in (
         ({"labels": tmp_path / "empty"}, InputError, "none of 1 masks can teach; .*is empty"),
-        ({"labels": tmp_path / "stray"}, InputError, "no mask in .* is named like"),
+        ({"labels": tmp_path / "stray"}, InputError, "^--labels .*stray holds no mask named like a picture of INPUT"),
         ({"labels": tmp_path / "noise"}, UsageError, "255 values above 0"),
         ({"labels": tmp_path / "colours"}, InputError, "7 colours, whose order is not known"),
-        ({"labels": tmp_path / "none"}, InputError, "does not exist"),
+        ({"labels": tmp_path / "none"}, InputError, "^--labels .*none does not exist or is no folder"),
         ({"labels": place / "few", "classes": "a,b"}, UsageError, r"the masks hold 1 values above 0 \(255\)"),
         ({"labels": place / "few", "method": "mssg"}, UsageError, "leave --method"),
         ({"labels": place / "few", "phantom": "chest"}, UsageError, "leave --method"),

@@ -15,13 +15,17 @@ import tacit
 from tacit.cli import app
 from tacit.config import build
 from tacit.errors import ConfigError, InputError
+from tacit.image import Image
 from tacit.learn.gated import Gated, GatedConfig
 from tacit.learn.pipelines import PIPELINES
 from tacit.learn.two_level import TwoLevelConfig
 from tacit.learn.workshop import Workshop
 from tacit.prepare.associate import association, cramers_v
 from tacit.prepare.gate import rms_contrast, two_clusters
+from tacit.read.labels import Labels
 from tacit.report.classes import area
+from tacit.use.classify_members import fewer_members
+from tacit.use.cohort import Case
 from tacit.use.model import load_model, save_model
 from test_classify import BRIEF, rows_of
 from test_two_level import slice_of
@@ -203,6 +207,7 @@ def test_a_gate_says_that_it_separates_sources(place: Path, tmp_path: Path) -> N
     assert all((float(r["value"]) > record["gate"]["threshold"]) == (r["branch"] == "high") for r in gate)
     (line,) = [w for w in record["warnings"] if "separates sources" in w]
     assert "jpeg quality area 1.00" in line
+    assert not any("members asked" in w for w in record["warnings"])
     facts = rows_of(tmp_path / "o" / "tables" / "gate_facts.csv")
     assert facts[0] == {"fact": "jpeg quality", "measure": "auc", "strength": "1.0000"}
     branches = {r["branch"]: r for r in rows_of(tmp_path / "o" / "tables" / "gate_branches.csv")}
@@ -212,6 +217,16 @@ def test_a_gate_says_that_it_separates_sources(place: Path, tmp_path: Path) -> N
     result = tacit.classify_predict(place / "new", tmp_path / "p", model=tmp_path / "o")
     assert [a["branch"] for a in result.answers] == ["high", "high", "low", "low"] * 2
     assert sum(a["class"] == ("ill" if i % 2 else "well") for i, a in enumerate(result.answers)) >= 6
+
+
+def test_a_branch_with_fewer_members_than_asked_is_said() -> None:
+    labels = Labels({f"c{i}": ("ill", "well")[i % 2] for i in range(8)}, {f"c{i}": f"p{i}" for i in range(8)}, ("ill", "well"), True)
+    cases = [Case(name, "picture", (), lambda: Image(np.zeros((4, 4), np.uint8), "hw"), "") for name in labels.of]
+    network = Gated(GatedConfig())
+    taught = [{"branch": "low", "member": {}}] * 5 + [{"branch": "high", "member": {}}] * 2
+    (line,) = fewer_members(network, taught, cases, labels)
+    assert line.startswith("branch high: 5 members asked, 2 possible: the rarest class, 'ill', has 4 patients on both sides of the gate")
+    assert fewer_members(network, taught[:5] + [{"branch": "high", "member": {}}] * 5, cases, labels) == []
 
 
 def test_a_gate_on_contrast_alone_is_no_alarm(place: Path, tmp_path: Path) -> None:

@@ -3,10 +3,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import tacit
+from tacit.config import build
+from tacit.errors import ConfigError
 from tacit.learn.local_discrimination import (
     LocalDiscrimination,
     LocalDiscriminationConfig,
@@ -40,6 +44,39 @@ def test_patch_discrimination_equals_its_definition_written_as_loops() -> None:
         partner = (i + 5) % 10
         total += math.log(p[partner]) + sum(math.log(1 - p[k]) for k in p if k != partner)
     assert float(discriminate(a, b, 0.1)) == pytest.approx(-total / 10, rel=1e-6)
+
+
+def test_a_mixture_is_told_from_others_by_its_own_share() -> None:
+    """Two mixtures, λ = .3 and .65 of the first picture, all from the network's own embeddings by loops."""
+    method, given = LocalDiscrimination(SMALL).eval(), batch()
+    given["a"] = given["a"] * torch.tensor([0.3, 2.0, 1.0, 0.1])[:, None, None, None] + torch.tensor([1.0, -2.0, 0.0, 3.0])[:, None, None, None]
+    given["mix"] = torch.tensor([0.1 / 0.6, 0.9, 0.45 / 0.6, 0.0])  # of .2 to .8; every second one counts
+
+    def embedded(x: torch.Tensor) -> np.ndarray:
+        v = method(x[None])[0][0].double().numpy()  # (d, 32, 32)
+        means = [v[:, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8].mean((1, 2)) for i in range(4) for j in range(4)]
+        return np.stack([m / np.linalg.norm(m) for m in means])  # (16, d)
+
+    def by_hand(picture: tuple[float, float], target: tuple[float, float]) -> float:
+        a, seen, wanted = given["a"], [], []
+        for n in range(2):
+            seen.append(embedded(picture[n] * a[2 * n] + (1 - picture[n]) * a[2 * n + 1]))
+            t = target[n] * embedded(a[2 * n]) + (1 - target[n]) * embedded(a[2 * n + 1])
+            wanted.append(t / np.linalg.norm(t, axis=1, keepdims=True))
+        v, total = np.concatenate([*seen, *wanted]), 0.0
+        for i in range(64):
+            e = np.exp(v @ v[i] / 0.1)
+            e[i] = 0
+            p, partner = e / e.sum(), (i + 32) % 64
+            total += np.log(p[partner]) + sum(np.log(1 - p[k]) for k in range(64) if k not in (i, partner))
+        return float(-total / 64)
+
+    with torch.no_grad():
+        mixture = float(method.losses(given)[0]["mixture"])
+        right, swapped = (0.3, 0.65), (0.7, 0.35)
+        assert mixture == pytest.approx(by_hand(right, right), rel=1e-4)
+        for wrong in ((right, swapped), (swapped, right), (swapped, swapped)):
+            assert by_hand(*wrong) != pytest.approx(mixture, rel=1e-3)
 
 
 def test_no_gradient_flows_through_the_second_factor() -> None:
@@ -101,6 +138,17 @@ def test_a_cell_s_mean_passes_over_what_the_other_view_does_not_show() -> None:
 def test_the_window_is_one_in_the_middle_of_every_cell() -> None:
     window = cell_window((9, 9), 3, 0.25, torch.device("cpu"))[0, 0]
     assert torch.allclose(window[1::3, 1::3], torch.ones(3, 3)) and float(window[0, 0]) == pytest.approx(math.exp(-2 * 0.5 * (1 / 3 / 0.25) ** 2))
+
+
+def test_more_clusters_than_a_view_has_pixels_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"clusters=50177: expected at most 50176, the pixels of a view of size=224"):
+        tacit.pretrain(tmp_path / "no folder", tmp_path / "o", method="local-discrimination", set=["clusters=50177"])
+    with pytest.raises(ConfigError, match="dimensions=101: expected at most 100"):
+        build(LocalDiscriminationConfig, {"size": 10, "dimensions": 101})
+    assert build(LocalDiscriminationConfig, {"size": 10, "clusters": 100}).clusters == 100
+    with pytest.raises(ConfigError, match="clusters=9217: expected at most 9216"):
+        tacit.segment(tmp_path / "no folder", tmp_path / "o", shape_prior="simulated:vessels", set=["local.clusters=9217"])
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_loss_falls_and_the_second_stage_begins_at_its_share() -> None:

@@ -18,6 +18,7 @@ from tacit.phantom import tissue
 from tacit.read.picture import read_picture
 from tacit.report.picture import embedded, png
 from tacit.use.encoder import find_encoder
+from tacit.use.pretrain import PretrainResult
 
 TINY = ["backbone.name=resnet10t", "size=32", "hidden=32", "projection=16", "train.batch=4", "train.epochs=2", "train.checkpoint_every=2"]
 
@@ -126,6 +127,35 @@ def test_one_picture_is_too_few_and_damage_is_a_row(folder: Path, tmp_path: Path
         tacit.pretrain(place, tmp_path / "p", set=TINY)
 
 
+def test_a_picture_of_one_value_teaches_nothing_and_is_a_row(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tacit.cli import run
+
+    place, whole = tmp_path / "in", tmp_path / "whole"
+    for each in (place, whole):
+        each.mkdir()
+        for k in range(2):
+            (each / f"{k}.png").write_bytes((folder / f"{k}.png").read_bytes())
+    (place / "black.png").write_bytes(png(np.zeros((40, 40, 3), np.uint8)))
+    (place / "pink.png").write_bytes(png(np.full((40, 40, 3), (250, 190, 220), np.uint8)))
+    brief = [*TINY, "train.epochs=1"]
+    result = tacit.pretrain(place, tmp_path / "o", set=brief)
+    rows = (tmp_path / "o" / "failures.csv").read_text().splitlines()[1:]
+    assert (
+        (result.images, result.failed) == (2, 2)
+        and all("the same value" in row for row in rows)
+        and {"black.png", "pink.png"} == {Path(r.split(",")[0]).name for r in rows}
+    )
+    tacit.pretrain(whole, tmp_path / "p", set=brief)
+    assert weights(tmp_path / "o") == weights(tmp_path / "p")
+    (place / "1.png").unlink()
+    monkeypatch.setattr("sys.argv", ["tacit", "pretrain", str(place), "-o", str(tmp_path / "q"), *(w for s in brief for w in ("--set", s))])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 4 and "1 of 3 pictures and slides can be used; at least two" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -199,6 +229,46 @@ def test_local_discrimination_learns_both_stages_resumes_and_is_an_encoder(folde
     assert vector.shape == (1, encoder.width) and np.isfinite(vector).all()
     again = tacit.pretrain(folder, tmp_path / "b", method="local-discrimination", set=TINY_LOCAL)
     assert weights(tmp_path / "a") == weights(tmp_path / "b") and again.loss == result.loss
+
+
+def test_features_alone_are_no_damaged_model_and_the_next_command_fits_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tacit.cli import run
+
+    def ran(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["tacit", *words])
+        with pytest.raises(SystemExit) as stopped:
+            run()
+        assert stopped.value.code == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.chdir(tmp_path)
+    settings = [[w for s in each for w in ("--set", s)] for each in ([*TINY_LOCAL, "train.epochs=1"], [*TINY, "train.epochs=1"])]
+    following = ran("pretrain", str(folder), "-o", "local", "--method", "local-discrimination", *settings[0])
+    assert following == "next: tacit segment FOLDER -o OUT --method clusters --model local"
+    drawn = following.removeprefix("next: tacit ").replace("FOLDER", str(folder)).replace("OUT", "drawn")
+    assert ran(*drawn.split()).startswith("next:") and (tmp_path / "drawn" / "masks").is_dir()
+    following = ran("pretrain", str(folder), "-o", "byol", *settings[1])
+    assert following == "next: tacit segment FOLDER -o OUT --method mssg --set network.encoder=resnet10t --set network.weights=byol/model/encoder.safetensors"
+    for model, said in (
+        ("local", "by local-discrimination, .*--labels MASKS, --shape-prior or --method clusters"),
+        ("byol", "by byol, .*--labels MASKS or --method k-means"),
+    ):
+        with pytest.raises(UsageError, match=f"this run learnt features {said}") as told:
+            tacit.segment(folder, tmp_path / "o", model=tmp_path / model)
+        assert "damaged" not in str(told.value)
+    (tmp_path / "refined").mkdir()
+    (tmp_path / "refined" / "model.json").write_text('{"method": "phantom-byol", "config": {}}')
+    with pytest.raises(UsageError, match=r"by phantom-byol, .*tacit index takes it"):
+        tacit.segment(folder, tmp_path / "o", model=tmp_path / "refined")
+    with pytest.raises(UsageError, match="this run learnt features by byol"):
+        tacit.segment(folder, tmp_path / "o", method="clusters", model=tmp_path / "byol")
+
+
+def test_a_network_that_timm_does_not_know_goes_to_an_index() -> None:
+    result = PretrainResult(Path("run"), 4, 0, 1.0, 1.0, 1.0, "own-network", method="another")
+    assert result.following == "tacit index FOLDER -o INDEX --model run"
 
 
 def test_local_discrimination_has_a_network_of_its_own_and_wants_pictures_two_by_two(folder: Path, tmp_path: Path) -> None:

@@ -166,5 +166,4 @@ def pretrain(
         print(result.selection)
     for line in result.warnings:
         print(line, file=sys.stderr)
-    weights_file = out / "model" / "encoder.safetensors"
-    close(out, result.failed, f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={result.backbone} --set network.weights={weights_file}")
+    close(out, result.failed, result.following)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from tacit.config import Config, Count, Positive, Range, Share
+from tacit.errors import ConfigError
 from tacit.parts.backbone import BackboneConfig
 from tacit.parts.train import Batch, TrainConfig
 from tacit.parts.vgg_unet import VggUNet, VggUNetConfig
@@ -40,6 +42,14 @@ class LocalDiscriminationConfig(Config):
     views: LocalViewConfig = LocalViewConfig()
     size: Count = 224  # px of a view
     train: TrainConfig = TrainConfig(epochs=100, batch=8, lr=1e-3, weight_decay=0.0, schedule="halving", average=0.0)
+
+    @model_validator(mode="after")
+    def _fits_a_view(self) -> LocalDiscriminationConfig:
+        """Raises ConfigError for more clusters, or more numbers a pixel, than a view has pixels: before anything is read."""
+        for name, count in (("clusters", self.clusters), ("dimensions", self.dimensions)):
+            if count > self.size**2:
+                raise ConfigError(f"{name}={count}: expected at most {self.size**2}, the pixels of a view of size={self.size}; give fewer")
+        return self
 
     @property
     def backbone(self) -> BackboneConfig:

@@ -85,12 +85,19 @@ def timm_network(config: BackboneConfig, channels_in: int = 3) -> Any:
     return net
 
 
-def check_known(name: str) -> None:
-    """Raises ConfigError, naming the nearest, for a network that timm does not know."""
+def is_known(name: str) -> bool:
+    """Whether timm knows a network of this name, with or without the tag of its weights."""
     declare_torchvision_operators()
     import timm
 
-    if not timm.is_model(name.split(".")[0]):
+    return bool(timm.is_model(name.split(".")[0]))
+
+
+def check_known(name: str) -> None:
+    """Raises ConfigError, naming the nearest, for a network that timm does not know."""
+    if not is_known(name):
+        import timm
+
         near = difflib.get_close_matches(name, timm.list_models(), 1)
         raise ConfigError(f"backbone {name!r} is unknown to timm" + (f"; did you mean {near[0]!r}?" if near else ""))
 

@@ -291,10 +291,10 @@ def read_labels(path: Path) -> dict[str, str]:
     return found
 
 
-def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
-    """name → mask file below `folder`, matched by stem with or without an annotation ending. Raises InputError if none fits."""
+def find_truth(folder: Path, names: list[str], *, called: str = "the truth folder", like: str = "a prediction") -> dict[str, Path]:
+    """name → mask file below `folder`, matched by stem with or without an annotation ending. called, like: what the folder is and who bears the names, for errors. Raises InputError if none fits."""
     if not folder.is_dir():
-        raise InputError(f"the truth folder {folder} does not exist or is no folder")
+        raise InputError(f"{called} {folder} does not exist or is no folder")
     by_stem: dict[str, Path] = {}
     for path in walk(folder)[0]:
         if path.suffix.lower() in SUFFIXES:
@@ -307,7 +307,7 @@ def find_truth(folder: Path, names: list[str]) -> dict[str, Path]:
     found = {name: by_stem[name] for name in names if name in by_stem}
     if not found:
         few = ", ".join(sorted(by_stem)[:3]) or "no pictures at all"
-        raise InputError(f"no mask in {folder} is named like a prediction ({', '.join(names[:3])} …); it holds {few} …")
+        raise InputError(f"{called} {folder} holds no mask named like {like} ({', '.join(names[:3])} …), but {few} …")
     return found
 
 

@@ -28,6 +28,7 @@ from tacit.report.classes import figures
 from tacit.report.tracked import check_trackers
 from tacit.run import Run, command_line, open_run, plain
 from tacit.use.classify_cases import check_patients, drawn_slices, laid_out, matched, network_of, numbers_of
+from tacit.use.classify_members import check_members, fewer_members
 from tacit.use.classify_network import hashes_of, network_asked, shelved, weights_of, without_labels
 from tacit.use.classify_tune import Tuning, check_tuning, tuned, with_tuning
 from tacit.use.cohort import Case, find_cohort
@@ -122,6 +123,7 @@ def classify_fit(
     ):
         if not run.finished_before:
             cases = matched(find_cohort(source, run, unit=unit, steps=steps, gaps=gaps), named, run)
+            check_members(kind, chosen, cases, named)
             others = without_labels(unlabelled, cases, run, steps=steps, gaps=gaps)
             hashes = {f"--labels {Path(labels).name}": sha256(Path(labels))} | {case.name: case.digest for case in cases} | hashes_of(begin, others)
             run.check_same(hashes, source)
@@ -183,4 +185,5 @@ def _learn(network: Any, cases: list[Case], others: list[Case], labels: Labels, 
         count = len(laid.cases)
         run.record |= {"images": count, "ok": count, "figures": found, "twins": beside, "members": members, "without_lungs": laid.lungless}
         extra = gate_report(network, laid.cases, laid.kept, labels, p, y, run) if isinstance(network, Gated) else Extra()
+        extra.warnings.extend(fewer_members(network, members, laid.cases, labels))
         write_fit_report(run, settings, laid.cases, labels, p, y, found, beside, with_tuning(extra, run))

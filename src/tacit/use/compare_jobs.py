@@ -145,7 +145,7 @@ def _few(
     folder: Path, name: str, cases: Cases, data: str, truth: Path, shots: Sequence[int], seeds: Sequence[int], options: list[str], draw: int, run: Run
 ) -> dict[str, Any]:
     """few-label@n for each n."""
-    masks = find_truth(truth, [n for n, _ in cases])
+    masks = find_truth(truth, [n for n, _ in cases], like="a picture")
     if len(masks) <= max(shots):
         raise InputError(f"--shots {max(shots)} of {len(masks)} pictures with truth: none is left to be scored; ask for fewer")
     patients = {n: p if p is not None else n for n, p in zip(cases.table["name"], cases.table["patient"], strict=True)}

@@ -66,7 +66,7 @@ def find_labels(folder: str | Path, source: str | Path) -> Labels:
     if Path(source).suffix.lower() == ".zip":
         raise UsageError(f"--labels with the zip {source}: names must be known before it is unpacked; unpack it and give the folder")
     names = [name for name, _ in find_cases(source)]
-    masks = find_truth(place, names)
+    masks = find_truth(place, names, called="--labels", like="a picture of INPUT")
     found = Labels(place, {}, (), [])
     used = set(masks.values())
     for path in walk(place)[0]:

@@ -44,13 +44,17 @@ def save_model(folder: Path, method: str, network: Any, facts: dict[str, Any], c
 
 
 def load_model(run: str | Path, known: dict[str, Any] = METHODS) -> tuple[Any, dict[str, Any]]:
-    """The network of a run (or of its model folder) in eval mode, and what model.json says. known: method → class, of the job at hand."""
+    """The network of a run (or of its model folder) in eval mode, and what model.json says. known: method → class, of the job at hand.
+
+    Raises MissingError where there is no model, UsageError for a damaged one and for one that cannot do the job.
+    """
     place = Path(run)
     place = place / "model" if (place / "model").is_dir() else place
     if not (place / "model.json").is_file():
         raise MissingError(f"--model {run}: no model.json there or in its model/ folder; give the OUT of a finished run")
     try:
         about = json.loads((place / "model.json").read_text(encoding="utf-8"))
+        _check_answers(run, str(about["method"]), known)
         kind, settings = known[about["method"]], dict(about["config"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"--model {run}: model.json is damaged or of an unknown method ({error!r})") from error
@@ -67,6 +71,18 @@ def weights_named(settings: dict[str, Any], inside: bool = False) -> list[str]:
     """
     own = [settings["weights"]] if inside and isinstance(settings.get("weights"), str) else []
     return own + [w for name, value in settings.items() if isinstance(value, dict) for w in weights_named(value, inside or name == "network")]
+
+
+def _check_answers(run: str | Path, method: str, known: dict[str, Any]) -> None:
+    """Raises UsageError for a sound run of `tacit pretrain` where features alone are no answer, naming what they are good for."""
+    from tacit.learn.pretraining import METHODS as PRETRAINED
+    from tacit.learn.pretraining import OF_PLACES
+
+    if method not in PRETRAINED or method in known:
+        return
+    ways = ", --shape-prior or --method clusters" if method == "local-discrimination" else " or --method k-means"
+    takes = f"tacit segment takes it with --labels MASKS{ways}" if method in OF_PLACES else "they are of whole pictures: tacit index takes it with --model"
+    raise UsageError(f"--model {run}: this run learnt features by {method}, which are no answer yet; {takes}")
 
 
 def _begun_with_nothing(settings: dict[str, Any], inside: bool = False) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tacit.learn.phantom_byol import PhantomByol, PhantomByolConfig
 from tacit.learn.pretraining import METHODS, PRESETS, view_batches, views_of
 from tacit.learn.sources import TilesConfig
 from tacit.learn.workshop import Workshop
+from tacit.parts.backbone import is_known
 from tacit.parts.processes import agreed, alike, here, is_first, loss_named, size, together
 from tacit.parts.train import Batch
 from tacit.prepare.local_views import LocalViewConfig
@@ -56,6 +57,17 @@ class PretrainResult:
     slides: int = 0
     selection: str = ""  # which checkpoint labelled pairs chose, in words; "" where no label took part
     warnings: tuple[str, ...] = ()
+    method: str = "byol"
+
+    @property
+    def following(self) -> str:
+        """The next useful command: what takes the features as they are."""
+        if is_known(self.backbone):
+            weights = self.folder / "model" / "encoder.safetensors"
+            return f"tacit segment FOLDER -o OUT --method mssg --set network.encoder={self.backbone} --set network.weights={weights}"
+        if self.method == "local-discrimination":
+            return f"tacit segment FOLDER -o OUT --method clusters --model {self.folder}"
+        return f"tacit index FOLDER -o INDEX --model {self.folder}"
 
 
 def pretrain(
@@ -148,6 +160,7 @@ def pretrain(
                 record.get("slides", 0),
                 said(record),
                 tuple(record.get("warnings", ())),
+                method,
             )
 
 

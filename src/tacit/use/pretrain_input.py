@@ -45,7 +45,7 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
 
 
 def look(cases: Cases, c: TilesConfig, mpp: float | None, run: Run, um_per_px: float | None = None) -> tuple[Source, dict[str, int]]:
-    """What can be learnt from, and how many pictures, slides and tiles of slides that is. What cannot be read is a row of failures.csv.
+    """What can be learnt from, and how many pictures, slides and tiles of slides that is. What cannot be read, and a picture of one value, is a row of failures.csv.
 
     mpp: µm per pixel of what does not state it, where the cases do not either. um_per_px: what pictures are brought to; None leaves them as they are.
     Those of unknown spacing stay as they are and are counted. Raises InputError where less than two items are left.
@@ -66,6 +66,10 @@ def look(cases: Cases, c: TilesConfig, mpp: float | None, run: Run, um_per_px: f
                 found[index] = find_places(paths[index], c, spacing[index])
             else:
                 image = read_picture(paths[index])
+                if (image.pixels == image.pixels[0, 0]).all():
+                    raise ReadError(
+                        paths[index], "every pixel of this picture has the same value, so nothing can be learnt from it", "leave it out, or export it anew"
+                    )
                 unknown[index] = int(um_per_px is not None and np.isnan(spacing_of(index, image)))
             good[index] = 1
         except ReadError as error:
@@ -91,7 +95,7 @@ def look(cases: Cases, c: TilesConfig, mpp: float | None, run: Run, um_per_px: f
     places = _of_all(found, [index for index, ok in enumerate(good) if ok and slides[index]], paths)
     tiles = Tiles(places, c, run.fail)
     if len(pictures) + len(tiles) < 2:
-        raise InputError(f"{int(good.sum())} of {len(cases)} pictures and slides can be read; at least two pictures or one slide are needed to learn from")
+        raise InputError(f"{int(good.sum())} of {len(cases)} pictures and slides can be used; at least two pictures or one slide are needed to learn from")
     counts = {"pictures": len(pictures), "slides": len(places), "tiles": sum(len(p.tiles()) for p in places), "unknown_spacing": int((good * unknown).sum())}
     return (Both(pictures, tiles) if places and len(pictures) else tiles if places else pictures), counts
 

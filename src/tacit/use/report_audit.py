@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,8 @@ def _number(value: float | None) -> str:
 
 
 def _figures(items: list[Item], classes: ClassImages) -> dict[str, bytes | None]:
-    return {"distributions": _distributions(items), "class_images": _class_images(classes), "times": _times(items)}
+    times = times_of(items)
+    return {"distributions": _distributions(items), "class_images": _class_images(classes), "times": figures.over_time(times) if times else None}
 
 
 def _distributions(items: list[Item]) -> bytes | None:
@@ -157,8 +158,8 @@ def _class_images(classes: ClassImages) -> bytes | None:
     return figures.grey_row(shown)
 
 
-def _times(items: list[Item]) -> bytes | None:
-    panels: dict[str, dict[str, list[float]]] = {}
+def times_of(items: list[Item]) -> dict[str, dict[str, list[float]]]:
+    """When kept items with a class were changed and taken: what → class → days since the first of all, for what at least two classes state."""
     changed: dict[str, list[float]] = defaultdict(list)
     taken: dict[str, list[float]] = defaultdict(list)
     for item in items:
@@ -171,14 +172,15 @@ def _times(items: list[Item]) -> bytes | None:
         date = str(item.facts.get("header StudyDate", ""))
         if len(date) == 8 and date.isdigit():
             try:
-                taken[item.label].append(time.mktime(time.strptime(date, "%Y%m%d")) / 86400)
+                taken[item.label].append(float(datetime.strptime(date, "%Y%m%d").toordinal()))
             except ValueError:
                 continue
+    panels: dict[str, dict[str, list[float]]] = {}
     for title, groups in (("file changed", changed), ("study taken", taken)):
         if len(groups) > 1:
             first = min(min(v) for v in groups.values())
             panels[title] = {label: [t - first for t in times] for label, times in sorted(groups.items())}
-    return figures.over_time(panels) if panels else None
+    return panels
 
 
 def _twin_panels(pairs: list[tuple[Any, ...]]) -> list[Panel]:
