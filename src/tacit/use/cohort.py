@@ -24,6 +24,7 @@ from tacit.read.folder import find_cases
 from tacit.read.picture import read_picture
 from tacit.read.tree import find_files
 from tacit.run import Run
+from tacit.use.case_names import folder_of
 from tacit.use.encoder import digest
 from tacit.use.taught import cache_folder
 from tacit.use.volumes import find_volumes
@@ -47,6 +48,11 @@ class Case:
     read: Callable[[], Image]
     steps: str  # the recipe that prepares it
     gaps: str = "refuse"  # how it is read where slices are missing
+
+    @property
+    def place(self) -> Path:
+        """Where it lies: its file, or the folder that holds all of its files."""
+        return self.paths[0] if len(set(self.paths)) == 1 else folder_of(self.paths)
 
     @cached_property
     def digest(self) -> str:
