@@ -212,6 +212,18 @@ def test_lists_of_points_are_read_and_bad_ones_named(tmp_path: Path) -> None:
         read_points(tmp_path / "none.csv")
 
 
+def test_points_are_those_of_the_picture_whose_path_fits_best() -> None:
+    one, two, three = ({"a": (float(k), 0.0)} for k in range(3))
+    places = {"P2/a.png": two, "P1/a.png": one, "b.png": three}
+    assert points_of(places, "in/P1/a.png") is one and points_of(places, "in/P2/a.png") is two and points_of(places, "in/P7/b.png") is three
+    assert points_of({"a.png": two, "in/P1/a.png": one}, "in/P1/a.png") is one  # named by its path, though another one shares its file name
+    assert points_of({"a.png": two, "P1/a": one}, "in/P1/a.png") is one and points_of({"a": two, "a.png": one}, "in/a.png") is one
+    assert points_of({"/far/P2/a.png": two, "/far/P1/a.png": one}, "in/P1/a.png") is one  # a list from another machine
+    assert points_of({"P2/a.png": two}, "in/P1/a.png") is two and points_of({"P2/a.tif": two}, "in/P1/a.png") is None
+    with pytest.raises(InputError, match=r"in/P3/a.png could be 'P2/a.png' or 'P1/a.png' in the list of points; name it there by"):
+        points_of(places, "in/P3/a.png")
+
+
 def test_figures_of_distances() -> None:
     d, c = np.array([[1.0, 9.0], [3.0, np.nan]]), np.array([[0.9, 0.1], [0.5, 0.7]])
     found = figures(d, c, (3.0, 6.0), 8.0)
