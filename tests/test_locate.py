@@ -295,6 +295,24 @@ def test_only_the_templates_points_take_part(folder: Path, tmp_path: Path) -> No
     assert scored["unit"] == "px" and scored["images"] == 4 and scored["template"] == "p0.png"
 
 
+def test_pictures_of_one_name_in_two_folders_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    for patient, number in (("P1", 0), ("P2", 1), ("P3", 4)):
+        (tmp_path / "in" / patient).mkdir(parents=True)
+        shutil.copy(folder / "in" / f"p{number}.png", tmp_path / "in" / patient / ("b.png" if patient == "P3" else "a.png"))
+    truth = (folder / "truth.csv").read_text().replace("p0.png", "P1/a.png").replace("p1.png", "P2/a.png").replace("p4.png", "b.png")
+    (tmp_path / "truth.csv").write_text(truth)
+    template = tmp_path / "in" / "P1" / "a.png"
+    done = tacit.locate(tmp_path / "in", tmp_path / "o", template=template, points=tmp_path / "truth.csv", method="copy")
+    assert sorted({row["image"] for row in done.points}) == ["P1/a.png", "P2/a.png", "b.png"]
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["template"] == "P1/a.png"
+    scored = tacit.evaluate(tmp_path / "o", tmp_path / "truth.csv", task="locate")
+    assert scored["images"] == 2 and scored["points"] == 6 and scored["template"] == "P1/a.png" and scored["without_truth"] == 0
+    (tmp_path / "o" / "run.json").unlink()
+    (tmp_path / "truth.csv").write_text("\n".join(line for line in truth.splitlines() if not line.startswith("P1")) + "\n")
+    with pytest.raises(InputError, match=r"one picture's points for P1/a.png and P2/a.png"):
+        tacit.evaluate(tmp_path / "o" / "points.csv", tmp_path / "truth.csv", task="locate")
+
+
 @pytest.mark.parametrize("method", ["template-matching", "copy"])
 def test_other_methods_answer_too(folder: Path, tmp_path: Path, method: str) -> None:
     done = tacit.locate(folder / "in", tmp_path / "o", template=folder / "in" / "p0.png", points=folder / "points.csv", method=method)

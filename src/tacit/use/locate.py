@@ -6,6 +6,8 @@ find → look (read all, failures, thumbnails) → fit on the template and typic
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -97,14 +99,16 @@ def locate(
         with Bar("hashing") as bar:
             run.check_same(cases.hashes(bar.advance), source)
         if not run.finished_before:
-            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": Path(template).name, "points": list(marked)}
+            shown = _shown(cases)
+            own = next((name for path, name in shown.items() if path.resolve() == Path(template).resolve()), Path(template).name)
+            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": own, "points": list(marked)}
             good, others = _typical(cases, run, seed)
             picture = _picture(Path(template)).pixels
             taught = partial(_taught, phantom, others, run)
             planes = planes_for(method, model, phantom, picture, taught, getattr(settings_of, "side", 0), device)
             locator = _locator(method, settings_of, planes)
             locator.fit(picture, np.array(list(marked.values())), [_picture(p).pixels for p in others if p.resolve() != Path(template).resolve()])
-            run.record["ok"] = _locate_all(good, locator, list(marked), spacing_mm, run)
+            run.record["ok"] = _locate_all(good, locator, list(marked), shown, spacing_mm, run)
             rows = _rows(run)
             write_atomic(run.folder / "points.csv", as_csv(ANSWERS, [tuple("" if row[c] is None else row[c] for c in ANSWERS) for row in rows]))
             write_report(run, settings, rows, Path(template), marked)
@@ -219,7 +223,7 @@ def _taught(phantom: str | None, paths: list[Path], run: Run) -> Any:
     return network
 
 
-def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float | None, run: Run) -> int:
+def _locate_all(cases: Cases, locator: Any, names: list[str], shown: dict[Path, str], spacing_mm: float | None, run: Run) -> int:
     """Writes an item a picture, skips those that are there. Returns how many are written."""
     done = 0
     with Bar("locating") as bar, HeldInterrupt() as interrupt:
@@ -229,7 +233,8 @@ def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float 
                 try:
                     image = _picture(path)
                     write_atomic(run.folder / "items" / f"{name}.jpg", jpeg(shrunk(image.pixels)))
-                    write_atomic(item, json.dumps({"name": name, "rows": _answer(path, image, locator, names, spacing_mm), "shape": image.shape}))
+                    rows = _answer(shown[path], image, locator, names, spacing_mm)
+                    write_atomic(item, json.dumps({"name": name, "rows": rows, "shape": image.shape}))
                 except ReadError as error:
                     run.fail(path, error)
                     continue
@@ -240,14 +245,22 @@ def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float 
     return done
 
 
-def _answer(path: Path, image: Image, locator: Any, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
+def _shown(cases: Cases) -> dict[Path, str]:
+    """What each picture is called in points.csv: its file name; where others share it, its path below the folder that holds all pictures."""
+    paths = [path for _, path in cases]
+    below = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    often = Counter(path.name for path in paths)
+    return {path: path.name if often[path.name] == 1 else path.absolute().relative_to(below).as_posix() for path in paths}
+
+
+def _answer(shown: str, image: Image, locator: Any, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
     found = locator.locate(image.pixels)
     mm: tuple[float, ...] | None = image.spacing_mm or ((spacing_mm, spacing_mm) if spacing_mm else None)
     rows = []
     for name, (row, col), sure in zip(names, found.points, found.confidence, strict=True):
         place: dict[str, float | None] = {"row": round(float(row), 2), "col": round(float(col), 2)}
         place |= {"row_mm": round(row * mm[0], 4), "col_mm": round(col * mm[1], 4)} if mm else {"row_mm": None, "col_mm": None}
-        rows.append({"image": path.name, "point": name, **place, "confidence": round(float(sure), 4)})
+        rows.append({"image": shown, "point": name, **place, "confidence": round(float(sure), 4)})
     return rows
 
 
