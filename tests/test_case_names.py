@@ -10,9 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 import tacit
 from scans import body, write_dicom, write_series
+from tacit.errors import InputError
 from tacit.image import Image
 from tacit.read.labels import read_labels
 from tacit.read.nifti import write_nifti
@@ -130,3 +133,35 @@ def test_one_multi_frame_file_is_called_by_its_folder(tmp_path: Path) -> None:
     write_dicom(place / "IM0001.dcm", np.zeros((3, 32, 32), np.uint16), NumberOfFrames=3)
     (case,) = find_cohort(tmp_path / "in", run(tmp_path))
     assert case.name == "P001" and case.place == place / "IM0001.dcm"
+
+
+def test_a_series_of_one_slice_is_said(tmp_path: Path) -> None:
+    series(tmp_path / "in" / "P001" / "CT", 5, "1.2.1")
+    series(tmp_path / "in" / "P002" / "CT", 1, "1.2.2")
+    told = run(tmp_path)
+    assert [v.name for v in find_volumes(tmp_path / "in", told)] == ["CT"]
+    ((path, reason),) = told.failures
+    assert "P002/CT" in path and reason.startswith("one slice only")
+    alone = tmp_path / "in" / "P002"
+    for number, verb in enumerate(
+        (
+            lambda out: tacit.lungs(alone, out),
+            lambda out: tacit.prepare_images(alone, out, steps="window=-500:1500"),
+            lambda out: tacit.distance([alone, tmp_path / "in" / "P001"], out),
+        )
+    ):
+        with pytest.raises(InputError, match=r"the first of 1 failures: .*one slice only"):
+            verb(tmp_path / f"o{number}")
+    with pytest.raises(InputError, match=r"holds no case: .*the first of 1 failures: .*one slice only"):
+        find_cohort(alone, run(tmp_path))
+
+
+def test_a_radiograph_is_no_failed_series_where_pictures_are_read(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    for name, uid in (("a.dcm", "1.2.1"), ("b.dcm", "1.2.2")):
+        stored = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
+        write_dicom(place / name, stored, SeriesInstanceUID=uid, Modality="DX", SOPClassUID=DigitalXRayImageStorageForPresentation)
+    assert tacit.prepare_images(place, tmp_path / "o", steps="gamma=1").failed == 0
+    shutil.make_archive(str(tmp_path / "z"), "zip", place)
+    assert tacit.prepare_images(tmp_path / "z.zip", tmp_path / "oz", steps="gamma=1").failed == 0

@@ -13,6 +13,7 @@ import numpy as np
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import read_headers
+from tacit.read.dicom_picture import refusal
 from tacit.read.folder import is_mask, read_list, unpack
 from tacit.read.nifti import is_volume, read_volume
 from tacit.read.series import Series, find_series
@@ -20,6 +21,9 @@ from tacit.read.tree import find_files
 from tacit.read.volume import Gaps, read_series
 from tacit.run import Run
 from tacit.use.case_names import case_names, folder_of
+
+ONE_SLICE = "one slice only: its series has no other, and a volume wants two"
+REMEDY = "add the other slices of the series, or leave it out; a radiograph or photograph is read as a picture (tacit prepare, tacit segment)"
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,19 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: fr
         for problem in tree.problems:
             run.fail(problem.path, problem)
         volumes, dicoms = [p for p in tree.of("volume") if not is_mask(p, place)], tree.of("dicom")
-    slices, errors = read_headers(p for p in dicoms if p not in but)
+    shown = {p.absolute() for p in but}
+    slices, errors = read_headers(p for p in dicoms if p.absolute() not in shown)
     for error in errors:
         run.fail(error.path, error)
-    series = [s for s in (find_series(slices) if slices else []) if len(s.slices) > 1]
+    every = find_series(slices) if slices else []
+    series = [s for s in every if len(s.slices) > 1]
+    for one in (s for s in every if len(s.slices) == 1):
+        if not but or refusal(one.slices[0].path) is not None:  # else the verb reads it as a picture
+            run.fail(one.slices[0].path, ReadError(one.slices[0].path, ONE_SLICE, REMEDY))
     found = [Found("", (p,), lambda p=p: read_volume(p)) for p in volumes]  # type: ignore[misc]
     found += [Found("", tuple(s.path for s in one.slices), lambda one=one: read_series(one, gaps=gaps)) for one in series]  # type: ignore[misc]
     if not found:
-        reason = f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
-        raise InputError(f"no volume in {source}: wanted are DICOM series, .nii, .nii.gz, .mha or .mhd{reason}")
+        raise InputError(f"no volume in {source}: wanted are DICOM series, .nii, .nii.gz, .mha or .mhd{first_failure(run)}")
     names = case_names([_without_suffix(p) for p in volumes] + [(folder_of([s.path for s in one.slices]), _uid(one)) for one in series])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
@@ -76,6 +84,11 @@ def each_volume(found: list[Found], run: Run, told: Callable[[int, int], None]) 
         if image.pixels.dtype not in (np.int16, np.int32, np.float32):
             image = replace(image, pixels=image.pixels.astype(np.int16 if image.pixels.dtype.kind in "iu" else np.float32))
         yield one, image
+
+
+def first_failure(run: Run) -> str:
+    """The first failure in words that end a message, "" where there is none."""
+    return f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
 
 
 def _without_suffix(path: Path) -> tuple[Path, str]:
