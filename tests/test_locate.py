@@ -317,6 +317,11 @@ def test_pictures_of_one_name_in_two_folders_are_told_apart(folder: Path, tmp_pa
 def test_other_methods_answer_too(folder: Path, tmp_path: Path, method: str) -> None:
     done = tacit.locate(folder / "in", tmp_path / "o", template=folder / "in" / "p0.png", points=folder / "points.csv", method=method)
     assert done.images == 5 and len(done.points) == 15
+    own = {row["point"]: (row["row"], row["col"], row["confidence"]) for row in done.points if row["image"] == "p0.png"}
+    true = points_of(read_points(folder / "points.csv"), "p0.png")
+    assert own == {name: (round(row, 2), round(col, 2), 1.0) for name, (row, col) in true.items()}  # the marks themselves
+    others = [row["confidence"] < 0.5 for row in done.points if row["image"] != "p0.png"]
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["unsure_share"] == pytest.approx(np.mean(others), abs=1e-4)
     assert ("copied" in (tmp_path / "o" / "report.html").read_text()) == (method == "copy")
 
 
@@ -391,7 +396,8 @@ def test_features_of_a_run_are_unit_vectors_of_every_pixel(pretrained: dict[str,
 @pytest.mark.parametrize(("name", "method"), [("local-discrimination", "embedding"), ("simsiam", "embedding"), ("local-discrimination", "paths")])
 def test_a_runs_features_locate(pretrained: dict[str, Path], folder: Path, tmp_path: Path, name: str, method: str) -> None:
     settings = ["side=64", "through=1"] if method == "paths" else []
-    asked = {"template": folder / "in" / "p0.png", "points": folder / "points.csv", "method": method, "set": settings}
+    shutil.copy(folder / "in" / "p0.png", tmp_path / "p0.png")  # elsewhere, so that its twin in the folder is located
+    asked = {"template": tmp_path / "p0.png", "points": folder / "points.csv", "method": method, "set": settings}
     done = tacit.locate(folder / "in", tmp_path / "o", model=pretrained[name], **asked)
     assert done.images == 5 and len(done.points) == 15 and all(0 <= row["confidence"] <= 1 for row in done.points)
     own = [row for row in done.points if row["image"] == "p0.png"]

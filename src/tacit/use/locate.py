@@ -23,7 +23,7 @@ from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
 from tacit.interrupt import HeldInterrupt
-from tacit.learn.located import Picture
+from tacit.learn.located import Located, Picture
 from tacit.learn.locators import LOCATORS, NoSettings
 from tacit.learn.many_paths import ManyPathsConfig, disagreement, thumbnail, typical
 from tacit.learn.structures import STRUCTURES
@@ -108,10 +108,10 @@ def locate(
             planes = planes_for(method, model, phantom, picture, taught, getattr(settings_of, "side", 0), device)
             locator = _locator(method, settings_of, planes)
             locator.fit(picture, np.array(list(marked.values())), [_picture(p).pixels for p in others if p.resolve() != Path(template).resolve()])
-            run.record["ok"] = _locate_all(good, locator, list(marked), shown, spacing_mm, run)
+            run.record["ok"] = _locate_all(good, locator, marked, Path(template), shown, spacing_mm, run)
             rows = _rows(run)
             write_atomic(run.folder / "points.csv", as_csv(ANSWERS, [tuple("" if row[c] is None else row[c] for c in ANSWERS) for row in rows]))
-            write_report(run, settings, rows, Path(template), marked)
+            write_report(run, settings, Path(template), marked)
         return LocateResult(Path(out), run.record["ok"], len(run.failures), _read_answers(run.folder / "points.csv"))
 
 
@@ -223,8 +223,10 @@ def _taught(phantom: str | None, paths: list[Path], run: Run) -> Any:
     return network
 
 
-def _locate_all(cases: Cases, locator: Any, names: list[str], shown: dict[Path, str], spacing_mm: float | None, run: Run) -> int:
-    """Writes an item a picture, skips those that are there. Returns how many are written."""
+def _locate_all(
+    cases: Cases, locator: Any, marked: dict[str, tuple[float, float]], template: Path, shown: dict[Path, str], spacing_mm: float | None, run: Run
+) -> int:
+    """Writes an item a picture, of the template its marks; skips those that are there. Returns how many are written."""
     done = 0
     with Bar("locating") as bar, HeldInterrupt() as interrupt:
         for index, (name, path) in enumerate(cases):
@@ -233,8 +235,10 @@ def _locate_all(cases: Cases, locator: Any, names: list[str], shown: dict[Path, 
                 try:
                     image = _picture(path)
                     write_atomic(run.folder / "items" / f"{name}.jpg", jpeg(shrunk(image.pixels)))
-                    rows = _answer(shown[path], image, locator, names, spacing_mm)
-                    write_atomic(item, json.dumps({"name": name, "rows": rows, "shape": image.shape}))
+                    own = path.resolve() == template.resolve()
+                    found = _as_marked(marked) if own else locator.locate(image.pixels)
+                    rows = _answer(shown[path], image, found, list(marked), spacing_mm)
+                    write_atomic(item, json.dumps({"name": name, "rows": rows, "shape": image.shape, "marked": own}))
                 except ReadError as error:
                     run.fail(path, error)
                     continue
@@ -253,8 +257,12 @@ def _shown(cases: Cases) -> dict[Path, str]:
     return {path: path.name if often[path.name] == 1 else path.absolute().relative_to(below).as_posix() for path in paths}
 
 
-def _answer(shown: str, image: Image, locator: Any, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
-    found = locator.locate(image.pixels)
+def _as_marked(marked: dict[str, tuple[float, float]]) -> Located:
+    """The template's own points: they are known."""
+    return Located(np.array(list(marked.values()), float), np.ones(len(marked)), np.zeros(len(marked)))
+
+
+def _answer(shown: str, image: Image, found: Located, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
     mm: tuple[float, ...] | None = image.spacing_mm or ((spacing_mm, spacing_mm) if spacing_mm else None)
     rows = []
     for name, (row, col), sure in zip(names, found.points, found.confidence, strict=True):
