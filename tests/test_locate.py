@@ -327,12 +327,19 @@ def test_other_methods_answer_too(folder: Path, tmp_path: Path, method: str) -> 
 
 def test_the_picture_to_mark_is_suggested(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["locate", str(folder / "in"), "--suggest-template", "--set", "side=64"])
-    assert done.exit_code == 0 and "next: tacit locate" in done.stdout and done.stdout.count(".png") >= 5
+    assert done.exit_code == 3 and "next: tacit locate" in done.stdout and done.stdout.count(".png") >= 5
+    assert done.stderr.count("failed: ") == 3 and "black.png: every pixel is 0" in done.stderr and "broken.png" in done.stderr
     named = json.loads(CliRunner().invoke(app, ["locate", str(folder / "in"), "--suggest-template", "--json", "--set", "side=64"]).stdout)
     assert [r["apart_percent"] for r in named] == sorted(r["apart_percent"] for r in named) and len(named) == 5
     (tmp_path / "two").mkdir()
     shutil.copy(folder / "in" / "p0.png", tmp_path / "two")
-    with pytest.raises(InputError, match="at least three are needed"):
+    with pytest.raises(InputError, match="at least three are needed$"):
+        tacit.suggest_template(tmp_path / "two")
+    shutil.copy(folder / "in" / "black.png", tmp_path / "two")
+    with pytest.raises(InputError, match=r"at least three are needed; the first of 1 that cannot: .*black.png: every pixel is 0"):
+        tacit.suggest_template(tmp_path / "two")
+    (tmp_path / "two" / "p0.png").unlink()
+    with pytest.raises(InputError, match=r"none of the 1 images can be used; the first of 1 that cannot: .*every pixel is 0"):
         tacit.suggest_template(tmp_path / "two")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -102,7 +102,7 @@ def locate(
             shown = _shown(cases)
             own = next((name for path, name in shown.items() if path.resolve() == Path(template).resolve()), Path(template).name)
             run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": own, "points": list(marked)}
-            good, others = _typical(cases, run, seed)
+            good, others = _typical(cases, run.fail, seed)
             picture = _picture(Path(template)).pixels
             taught = partial(_taught, phantom, others, run)
             planes = planes_for(method, model, phantom, picture, taught, getattr(settings_of, "side", 0), device)
@@ -122,15 +122,23 @@ def suggest_template(
 
     Of the most typical pictures; no mark and no label takes part. Raises InputError where fewer than three can be used.
     """
+    return suggested(source, seed=seed, threads=threads, config=config, set=set)[0]
+
+
+def suggested(
+    source: str | Path, *, seed: int = 0, threads: int = 1, config: str | Path | None = None, set: list[str] | None = None
+) -> tuple[list[tuple[Path, float]], list[ReadError]]:
+    """What `suggest_template` gives, and the pictures that cannot be used, each with its reason."""
     c = build(ManyPathsConfig, chosen_settings(config, set, "locate"))
     prepare_device("cpu", threads)
     cases = find_cases(source)
-    _, others = _typical(cases, None, seed)
+    failed: list[ReadError] = []
+    _, others = _typical(cases, lambda _, error: failed.append(error), seed)
     chosen = others[:CANDIDATES]
     if len(chosen) < 3:
-        raise InputError(f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed")
+        raise InputError(f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed{_first(failed)}")
     apart = 100 * disagreement([_picture(p).pixels for p in chosen], c) / (np.sqrt(2) * c.side)
-    return [(chosen[i], float(apart[i])) for i in np.argsort(apart, kind="stable")]
+    return [(chosen[i], float(apart[i])) for i in np.argsort(apart, kind="stable")], failed
 
 
 def _checked(method: str, model: object, phantom: str | None, spacing_mm: float | None, seed: int, chosen: dict[str, Any]) -> Any:
@@ -176,30 +184,38 @@ def _picture(path: Path) -> Image:
     return image
 
 
-def _readable(cases: Cases, run: Run | None) -> Iterator[tuple[int, Path, Picture | None]]:
+def _readable(cases: Cases, fail: Callable[[Path, ReadError], None]) -> Iterator[tuple[int, Path, Picture | None]]:
     with Bar("reading") as bar:
         for index, (_, path) in enumerate(cases):
             try:
                 yield index, path, _picture(path).pixels
             except ReadError as error:
-                if run is not None:
-                    run.fail(path, error)
+                fail(path, error)
                 yield index, path, None
             bar.advance(index + 1, len(cases))
 
 
-def _typical(cases: Cases, run: Run | None, seed: int) -> tuple[Cases, list[Path]]:
+def _first(failed: list[ReadError]) -> str:
+    return f"; the first of {len(failed)} that cannot: {failed[0].path}: {failed[0].reason}" if failed else ""
+
+
+def _typical(cases: Cases, fail: Callable[[Path, ReadError], None], seed: int) -> tuple[Cases, list[Path]]:
     """The pictures that can be read, and of a seeded draw of them the most typical first. Raises InputError where there is none."""
     drawn = np.random.default_rng([seed, 21]).permutation(len(cases))[:MOST_SEEN].tolist()
     readable, small, paths = [], [], []
-    for index, path, picture in _readable(cases, run):
+    failed: list[ReadError] = []
+
+    def told(path: Path, error: ReadError) -> None:
+        failed.append(error)
+        fail(path, error)
+
+    for index, path, picture in _readable(cases, told):
         readable.append(picture is not None)
         if picture is not None and index in drawn:
             small.append(thumbnail(picture))
             paths.append(path)
     if not any(readable):
-        reason = f"; the first: {run.failures[0][0]}: {run.failures[0][1]}" if run is not None and run.failures else ""
-        raise InputError(f"none of the {len(cases)} images can be used{reason}")
+        raise InputError(f"none of the {len(cases)} images can be used{_first(failed)}")
     order = typical(np.stack(small)) if small else np.zeros(0, np.int64)
     return cases.where(readable), [paths[i] for i in order]
 
