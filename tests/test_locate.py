@@ -368,6 +368,10 @@ def test_what_cannot_be_located_is_said_before_anything_is_written(folder: Path,
     shutil.copy(folder / "in" / "black.png", tmp_path / "black")
     with pytest.raises(InputError, match="none of the 1 images can be used"):
         tacit.locate(tmp_path / "black", out, template=template, points=points)
+    gone = tmp_path / "gone.csv"
+    gone.write_text("image,point,row,col\ngone.png,a,5,3\n")
+    with pytest.raises(ReadError, match=r"gone.png: there is no such file; correct its name or folder$"):
+        tacit.locate(folder / "in", out, template=tmp_path / "gone.png", points=gone)
     marked_black = tmp_path / "black.csv"
     marked_black.write_text("image,point,row,col\nblack.png,a,5,3\n")
     with pytest.raises(ReadError, match="there is nothing to find"):
