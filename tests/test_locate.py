@@ -321,8 +321,16 @@ def test_other_methods_answer_too(folder: Path, tmp_path: Path, method: str) -> 
     true = points_of(read_points(folder / "points.csv"), "p0.png")
     assert own == {name: (round(row, 2), round(col, 2), 1.0) for name, (row, col) in true.items()}  # the marks themselves
     others = [row["confidence"] < 0.5 for row in done.points if row["image"] != "p0.png"]
-    assert json.loads((tmp_path / "o" / "run.json").read_text())["unsure_share"] == pytest.approx(np.mean(others), abs=1e-4)
+    share = json.loads((tmp_path / "o" / "run.json").read_text())["unsure_share"]
+    assert share is None if method == "copy" else share == pytest.approx(np.mean(others), abs=1e-4)
     assert ("copied" in (tmp_path / "o" / "report.html").read_text()) == (method == "copy")
+
+
+def test_copied_points_are_not_called_unsure(folder: Path, tmp_path: Path) -> None:
+    ask = ["locate", str(folder / "in"), "-o", str(tmp_path / "o"), "--template", str(folder / "in" / "p0.png"), "--points", str(folder / "points.csv")]
+    done = CliRunner().invoke(app, [*ask, "--method", "copy"])
+    assert "15 points on 5 pictures, none with a confidence (they are copied), 3 pictures failed" in done.stdout and "unsure" not in done.stdout
+    assert "copied points state no confidence" in (tmp_path / "o" / "report.html").read_text()
 
 
 def test_the_picture_to_mark_is_suggested(folder: Path, tmp_path: Path) -> None:
@@ -333,7 +341,7 @@ def test_the_picture_to_mark_is_suggested(folder: Path, tmp_path: Path) -> None:
     assert [r["apart_percent"] for r in named] == sorted(r["apart_percent"] for r in named) and len(named) == 5
     (tmp_path / "two").mkdir()
     shutil.copy(folder / "in" / "p0.png", tmp_path / "two")
-    with pytest.raises(InputError, match="at least three are needed$"):
+    with pytest.raises(InputError, match=r"at least three are needed$"):
         tacit.suggest_template(tmp_path / "two")
     shutil.copy(folder / "in" / "black.png", tmp_path / "two")
     with pytest.raises(InputError, match=r"at least three are needed; the first of 1 that cannot: .*black.png: every pixel is 0"):

@@ -54,7 +54,8 @@ def locate(
             raise typer.Exit(SOME_FAILED)
         return
     unsure = sum((row["confidence"] or 0) < 0.5 for row in result.points)
-    print(f"{len(result.points)} points on {result.images} pictures, {unsure} of them unsure (confidence below 0.5), {result.failed} pictures failed")
+    sure = "none with a confidence (they are copied)" if method == "copy" else f"{unsure} of them unsure (confidence below 0.5)"
+    print(f"{len(result.points)} points on {result.images} pictures, {sure}, {result.failed} pictures failed")
     print(f"answers: {out / 'points.csv'}")
     close(out, result.failed, f"tacit evaluate {out} TRUTH.csv --task locate")
 

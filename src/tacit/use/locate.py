@@ -136,7 +136,9 @@ def suggested(
     _, others = _typical(cases, lambda _, error: failed.append(error), seed)
     chosen = others[:CANDIDATES]
     if len(chosen) < 3:
-        raise InputError(f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed{_first(failed)}")
+        raise InputError(
+            f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed{_first(failed)}"
+        )
     apart = 100 * disagreement([_picture(p).pixels for p in chosen], c) / (np.sqrt(2) * c.side)
     return [(chosen[i], float(apart[i])) for i in np.argsort(apart, kind="stable")], failed
 

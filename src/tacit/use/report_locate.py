@@ -32,8 +32,9 @@ def write_report(run: Run, settings: dict[str, Any], template: Path, marked: dic
     order = sorted((item for item in items if not item.get("marked")), key=lambda item: sure[item["name"]])
     least, most = order[:SHOWN], order[max(len(order) - SHOWN, SHOWN) :][::-1]
     unsure = float(np.mean([row["confidence"] < SURE_FROM for item in order for row in item["rows"]] or [0]))
-    run.record["unsure_share"] = round(unsure, 4)
-    run.record["warnings"] = warnings = _warnings(unsure, settings["locate"]["method"])
+    copied = settings["locate"]["method"] == "copy"
+    run.record["unsure_share"] = None if copied else round(unsure, 4)
+    run.record["warnings"] = warnings = _warnings(unsure, copied)
     columns = ["image", "confidence", *marked]
     table = [[item["rows"][0]["image"], f"{sure[item['name']]:.2f}", *(f"{row['confidence']:.2f}" for row in item["rows"])] for item in order[:200]]
     text = page(
@@ -44,7 +45,7 @@ def write_report(run: Run, settings: dict[str, Any], template: Path, marked: dic
             ("pictures", f"{len(items)} located, {len(run.failures)} failed"),
             ("template", f"{template.name}, {len(marked)} points"),
             ("method", settings["locate"]["method"]),
-            ("unsure", f"{unsure:.0%} of the points have a confidence below {SURE_FROM}"),
+            ("unsure", "copied points state no confidence" if copied else f"{unsure:.0%} of the points have a confidence below {SURE_FROM}"),
             ("seconds", f"{run.seconds:.0f}"),
         ],
         galleries=[
@@ -68,8 +69,8 @@ def write_report(run: Run, settings: dict[str, Any], template: Path, marked: dic
     shutil.rmtree(run.folder / "items", ignore_errors=True)
 
 
-def _warnings(unsure: float, method: str) -> list[str]:
-    if method == "copy":
+def _warnings(unsure: float, copied: bool) -> list[str]:
+    if copied:
         return ["The points were copied: no picture was looked at."]
     if unsure > DOUBTFUL:
         return [
