@@ -89,7 +89,7 @@ def test_new_pictures_are_named(place: Path, taught: Path, tmp_path: Path) -> No
     for r in rows:
         assert float(r["p_ill"]) + float(r["p_well"]) == pytest.approx(1, abs=2e-4)
         assert float(r["low_ill"]) <= float(r["p_ill"]) <= float(r["high_ill"])
-        assert r["taught"] == "no"
+        assert r["taught"] == "no" and Path(r["path"]).stem == r["case"] and Path(r["path"]).is_file()
     html = (tmp_path / "o" / "report.html").read_text()
     assert len(rows_of(tmp_path / "o" / "tables" / "slices.csv")) == 8 and "Least sure" in html and "proves nothing" not in html
     old = next((place / "pictures").glob("*00*"))

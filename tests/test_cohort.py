@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from tacit.errors import InputError, ReadError, UsageError
+from tacit.read.facts import read_facts
 from tacit.read.labels import read_labels
 from tacit.use.cohort import find_cohort
+from tacit.use.distance_labels import read_table
 from tacit.use.shelf import Shelf
 
 
@@ -139,6 +141,8 @@ def test_labels_are_read_and_faults_named(tmp_path: Path) -> None:
     found = read("\ufeffCase, Class ,patient\na,CAP,1\nb,COVID,1\nc,CAP,\n")
     assert found.classes == ("CAP", "COVID") and found.patient == {"a": "1", "b": "1", "c": "c"} and found.patients_known
     assert not read("case,class\n001,x\n02,y\n").patients_known and set(read("case,class\n001,x\n02,y\n").of) == {"001", "02"}
+    odd = read("case,class,patient\na,None,NA\nb,NA,NA\nnull,nan,\n")
+    assert odd.of == {"a": "None", "b": "NA", "null": "nan"} and odd.patient == {"a": "NA", "b": "NA", "null": "null"}
     for text, said in (
         ("case,kind\na,x\n", "no column 'class'"),
         ("case,class\na,x\nb,\n", "line 3: an empty cell"),
@@ -150,6 +154,13 @@ def test_labels_are_read_and_faults_named(tmp_path: Path) -> None:
             read(text)
     with pytest.raises(InputError, match="cannot be read"):
         read_labels(tmp_path / "nowhere.csv")
+
+
+def test_tables_of_patients_and_labels_know_the_name_na(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,patient,class,age\nNA,null,None,NA\nb,NA,,7\n")
+    facts = read_facts(tmp_path / "t.csv")
+    assert facts["NA"] == {"patient": "null", "label": "None", "age": None} and facts["b"] == {"patient": "NA", "label": None, "age": 7.0}
+    assert read_table(tmp_path / "t.csv")["NA"]["label"] == "None"
 
 
 def test_a_shelf_gives_back_what_was_put_and_leaves_nothing(tmp_path: Path) -> None:

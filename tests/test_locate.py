@@ -212,6 +212,18 @@ def test_lists_of_points_are_read_and_bad_ones_named(tmp_path: Path) -> None:
         read_points(tmp_path / "none.csv")
 
 
+def test_points_are_those_of_the_picture_whose_path_fits_best() -> None:
+    one, two, three = ({"a": (float(k), 0.0)} for k in range(3))
+    places = {"P2/a.png": two, "P1/a.png": one, "b.png": three}
+    assert points_of(places, "in/P1/a.png") is one and points_of(places, "in/P2/a.png") is two and points_of(places, "in/P7/b.png") is three
+    assert points_of({"a.png": two, "in/P1/a.png": one}, "in/P1/a.png") is one  # named by its path, though another one shares its file name
+    assert points_of({"a.png": two, "P1/a": one}, "in/P1/a.png") is one and points_of({"a": two, "a.png": one}, "in/a.png") is one
+    assert points_of({"/far/P2/a.png": two, "/far/P1/a.png": one}, "in/P1/a.png") is one  # a list from another machine
+    assert points_of({"P2/a.png": two}, "in/P1/a.png") is two and points_of({"P2/a.tif": two}, "in/P1/a.png") is None
+    with pytest.raises(InputError, match=r"in/P3/a.png could be 'P2/a.png' or 'P1/a.png' in the list of points; name it there by"):
+        points_of(places, "in/P3/a.png")
+
+
 def test_figures_of_distances() -> None:
     d, c = np.array([[1.0, 9.0], [3.0, np.nan]]), np.array([[0.9, 0.1], [0.5, 0.7]])
     found = figures(d, c, (3.0, 6.0), 8.0)
@@ -283,21 +295,59 @@ def test_only_the_templates_points_take_part(folder: Path, tmp_path: Path) -> No
     assert scored["unit"] == "px" and scored["images"] == 4 and scored["template"] == "p0.png"
 
 
+def test_pictures_of_one_name_in_two_folders_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    for patient, number in (("P1", 0), ("P2", 1), ("P3", 4)):
+        (tmp_path / "in" / patient).mkdir(parents=True)
+        shutil.copy(folder / "in" / f"p{number}.png", tmp_path / "in" / patient / ("b.png" if patient == "P3" else "a.png"))
+    truth = (folder / "truth.csv").read_text().replace("p0.png", "P1/a.png").replace("p1.png", "P2/a.png").replace("p4.png", "b.png")
+    (tmp_path / "truth.csv").write_text(truth)
+    template = tmp_path / "in" / "P1" / "a.png"
+    done = tacit.locate(tmp_path / "in", tmp_path / "o", template=template, points=tmp_path / "truth.csv", method="copy")
+    assert sorted({row["image"] for row in done.points}) == ["P1/a.png", "P2/a.png", "b.png"]
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["template"] == "P1/a.png"
+    scored = tacit.evaluate(tmp_path / "o", tmp_path / "truth.csv", task="locate")
+    assert scored["images"] == 2 and scored["points"] == 6 and scored["template"] == "P1/a.png" and scored["without_truth"] == 0
+    (tmp_path / "o" / "run.json").unlink()
+    (tmp_path / "truth.csv").write_text("\n".join(line for line in truth.splitlines() if not line.startswith("P1")) + "\n")
+    with pytest.raises(InputError, match=r"one picture's points for P1/a.png and P2/a.png"):
+        tacit.evaluate(tmp_path / "o" / "points.csv", tmp_path / "truth.csv", task="locate")
+
+
 @pytest.mark.parametrize("method", ["template-matching", "copy"])
 def test_other_methods_answer_too(folder: Path, tmp_path: Path, method: str) -> None:
     done = tacit.locate(folder / "in", tmp_path / "o", template=folder / "in" / "p0.png", points=folder / "points.csv", method=method)
     assert done.images == 5 and len(done.points) == 15
+    own = {row["point"]: (row["row"], row["col"], row["confidence"]) for row in done.points if row["image"] == "p0.png"}
+    true = points_of(read_points(folder / "points.csv"), "p0.png")
+    assert own == {name: (round(row, 2), round(col, 2), 1.0) for name, (row, col) in true.items()}  # the marks themselves
+    others = [row["confidence"] < 0.5 for row in done.points if row["image"] != "p0.png"]
+    share = json.loads((tmp_path / "o" / "run.json").read_text())["unsure_share"]
+    assert share is None if method == "copy" else share == pytest.approx(np.mean(others), abs=1e-4)
     assert ("copied" in (tmp_path / "o" / "report.html").read_text()) == (method == "copy")
+
+
+def test_copied_points_are_not_called_unsure(folder: Path, tmp_path: Path) -> None:
+    ask = ["locate", str(folder / "in"), "-o", str(tmp_path / "o"), "--template", str(folder / "in" / "p0.png"), "--points", str(folder / "points.csv")]
+    done = CliRunner().invoke(app, [*ask, "--method", "copy"])
+    assert "15 points on 5 pictures, none with a confidence (they are copied), 3 pictures failed" in done.stdout and "unsure" not in done.stdout
+    assert "copied points state no confidence" in (tmp_path / "o" / "report.html").read_text()
 
 
 def test_the_picture_to_mark_is_suggested(folder: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["locate", str(folder / "in"), "--suggest-template", "--set", "side=64"])
-    assert done.exit_code == 0 and "next: tacit locate" in done.stdout and done.stdout.count(".png") >= 5
+    assert done.exit_code == 3 and "next: tacit locate" in done.stdout and done.stdout.count(".png") >= 5
+    assert done.stderr.count("failed: ") == 3 and "black.png: every pixel is 0" in done.stderr and "broken.png" in done.stderr
     named = json.loads(CliRunner().invoke(app, ["locate", str(folder / "in"), "--suggest-template", "--json", "--set", "side=64"]).stdout)
     assert [r["apart_percent"] for r in named] == sorted(r["apart_percent"] for r in named) and len(named) == 5
     (tmp_path / "two").mkdir()
     shutil.copy(folder / "in" / "p0.png", tmp_path / "two")
-    with pytest.raises(InputError, match="at least three are needed"):
+    with pytest.raises(InputError, match=r"at least three are needed$"):
+        tacit.suggest_template(tmp_path / "two")
+    shutil.copy(folder / "in" / "black.png", tmp_path / "two")
+    with pytest.raises(InputError, match=r"at least three are needed; the first of 1 that cannot: .*black.png: every pixel is 0"):
+        tacit.suggest_template(tmp_path / "two")
+    (tmp_path / "two" / "p0.png").unlink()
+    with pytest.raises(InputError, match=r"none of the 1 images can be used; the first of 1 that cannot: .*every pixel is 0"):
         tacit.suggest_template(tmp_path / "two")
 
 
@@ -326,6 +376,10 @@ def test_what_cannot_be_located_is_said_before_anything_is_written(folder: Path,
     shutil.copy(folder / "in" / "black.png", tmp_path / "black")
     with pytest.raises(InputError, match="none of the 1 images can be used"):
         tacit.locate(tmp_path / "black", out, template=template, points=points)
+    gone = tmp_path / "gone.csv"
+    gone.write_text("image,point,row,col\ngone.png,a,5,3\n")
+    with pytest.raises(ReadError, match=r"gone.png: there is no such file; correct its name or folder$"):
+        tacit.locate(folder / "in", out, template=tmp_path / "gone.png", points=gone)
     marked_black = tmp_path / "black.csv"
     marked_black.write_text("image,point,row,col\nblack.png,a,5,3\n")
     with pytest.raises(ReadError, match="there is nothing to find"):
@@ -361,7 +415,8 @@ def test_features_of_a_run_are_unit_vectors_of_every_pixel(pretrained: dict[str,
 @pytest.mark.parametrize(("name", "method"), [("local-discrimination", "embedding"), ("simsiam", "embedding"), ("local-discrimination", "paths")])
 def test_a_runs_features_locate(pretrained: dict[str, Path], folder: Path, tmp_path: Path, name: str, method: str) -> None:
     settings = ["side=64", "through=1"] if method == "paths" else []
-    asked = {"template": folder / "in" / "p0.png", "points": folder / "points.csv", "method": method, "set": settings}
+    shutil.copy(folder / "in" / "p0.png", tmp_path / "p0.png")  # elsewhere, so that its twin in the folder is located
+    asked = {"template": tmp_path / "p0.png", "points": folder / "points.csv", "method": method, "set": settings}
     done = tacit.locate(folder / "in", tmp_path / "o", model=pretrained[name], **asked)
     assert done.images == 5 and len(done.points) == 15 and all(0 <= row["confidence"] <= 1 for row in done.points)
     own = [row for row in done.points if row["image"] == "p0.png"]

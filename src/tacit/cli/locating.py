@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,19 +54,26 @@ def locate(
             raise typer.Exit(SOME_FAILED)
         return
     unsure = sum((row["confidence"] or 0) < 0.5 for row in result.points)
-    print(f"{len(result.points)} points on {result.images} pictures, {unsure} of them unsure (confidence below 0.5), {result.failed} pictures failed")
+    sure = "none with a confidence (they are copied)" if method == "copy" else f"{unsure} of them unsure (confidence below 0.5)"
+    print(f"{len(result.points)} points on {result.images} pictures, {sure}, {result.failed} pictures failed")
     print(f"answers: {out / 'points.csv'}")
     close(out, result.failed, f"tacit evaluate {out} TRUTH.csv --task locate")
 
 
 def _suggest(source: Path, seed: int, threads: int, config: Path | None, set: list[str] | None, as_json: bool) -> None:
-    from tacit.use.locate import suggest_template
+    from tacit.use.locate import suggested
 
-    found = suggest_template(source, seed=seed, threads=threads, config=config, set=set)
+    found, failed = suggested(source, seed=seed, threads=threads, config=config, set=set)
+    for error in failed:
+        print(f"failed: {error}", file=sys.stderr)
     if as_json:
         print(json.dumps([{"image": str(path), "apart_percent": round(apart, 4)} for path, apart in found], indent=1))
+        if failed:
+            raise typer.Exit(SOME_FAILED)
         return
     print("image: how far ways that start there end apart on the others, % of the diagonal; the least is the one to mark")
     for path, apart in found[:10]:
         print(f"  {apart:6.2f}  {path}")
     print(f"next: tacit locate {source} -o OUT --template {found[0][0]} --points POINTS.csv")
+    if failed:
+        raise typer.Exit(SOME_FAILED)

@@ -53,7 +53,7 @@ def read_facts(path: Path) -> dict[str, Facts]:
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_text(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"--patients {path} cannot be read: {str(error).splitlines()[0]}") from error
     low = {plain_name(c): c for c in table.columns}
@@ -68,6 +68,16 @@ def read_facts(path: Path) -> dict[str, Facts]:
         if found.setdefault(key, facts)["patient"] != facts["patient"]:
             raise InputError(f"--patients {path} gives {key!r} two patients: {found[key]['patient']!r} and {facts['patient']!r}")
     return found
+
+
+def read_text(path: Path) -> pd.DataFrame:
+    """A CSV with every cell as text. In columns of names, patients, sites and labels NA, None and null are names too, and only nothing is nothing."""
+    import pandas as pd
+
+    usual = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+    exact = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+    words = {*NAMES, "series", *(word for known in KNOWN.values() for word in known)}
+    return usual.assign(**{c: exact[c] for c in usual.columns if words & set(plain_name(c).split("_"))})
 
 
 def text_columns(path: Path) -> dict[str, type]:

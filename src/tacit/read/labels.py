@@ -1,4 +1,4 @@
-"""A CSV of classes: `case,class[,patient]`. Classes are names, never numbers in disguise; a case has one class, a patient may have many cases."""
+"""A CSV of classes: `case,class[,patient]`. Classes are names, never numbers in disguise; a case has one class, a patient may have many cases. NA is a name, too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tacit.errors import InputError
+from tacit.read.facts import read_text
 
 MOST_CLASSES = 20
 
@@ -26,7 +27,7 @@ def read_labels(path: str | Path) -> Labels:
 
     place = Path(path)
     try:
-        table = pd.read_parquet(place) if place.suffix.lower() == ".parquet" else pd.read_csv(place, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+        table = pd.read_parquet(place) if place.suffix.lower() == ".parquet" else read_text(place)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"--labels {path} cannot be read: {str(error).splitlines()[0]}") from error
     table = table.rename(columns={c: str(c).strip().lower() for c in table.columns})

@@ -50,6 +50,8 @@ def read_picture(path: Path) -> Image:
         if _claimed_pixels(path) > MOST_PIXELS:
             raise ReadError(path, f"its header claims {_claimed_pixels(path):,} px, more than {MOST_PIXELS:,}: too large, or a decompression bomb") from error
         raise ReadError(path, "not a picture that can be recognised (its content fits no known format)") from error
+    except FileNotFoundError as error:
+        raise ReadError(path, "there is no such file", "correct its name or folder") from error
     except PermissionError as error:
         raise ReadError(path, "no permission to read it", "change its permissions") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, OverflowError, IndexError, KeyError, TypeError) as error:

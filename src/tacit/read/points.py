@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from pathlib import Path
 
 from tacit.errors import InputError
@@ -43,13 +44,42 @@ def read_points(path: str | Path) -> Places:
 
 
 def points_of(places: Places, image: str | Path) -> dict[str, tuple[float, float]] | None:
-    """The points of an image, which the list names by path, file name or stem; None where it does not."""
-    name = Path(image)
-    wanted = (str(image), name.name, name.stem)
-    for key, points in places.items():
-        if key in wanted or Path(key).name == name.name or (not Path(key).suffix and Path(key).name == name.stem):
-            return points
+    """The points of an image, which the list names by its path, the end of its path, its file name or its stem; None where it does not.
+
+    The name that agrees with most of the path counts: first the whole of it, then the longest end, then a file name in another folder, which must be
+    the only one. Raises InputError where two names fit equally well.
+    """
+    for fits in (_same, _ending, _elsewhere):
+        found = {key: fits(Path(key), Path(image)) for key in places}
+        best = [key for key, parts in found.items() if parts and parts == max(found.values())]
+        if len(best) > 1:
+            raise InputError(
+                f"{image} could be {' or '.join(map(repr, best[:3]))} in the list of points; name it there by as much of its path as tells it from the others"
+            )
+        if best:
+            return places[best[0]]
     return None
+
+
+def _same(key: Path, image: Path) -> int:
+    """1 where the name is the very path."""
+    return int(key == image or Path(os.path.abspath(key)) == Path(os.path.abspath(image)))
+
+
+def _ending(key: Path, image: Path) -> int:
+    """Twice the number of parts of the name where the path ends with it; one less where only its suffix is left out, 0 where it does not."""
+    whole, parts = Path(os.path.abspath(image)).parts, key.parts
+    if whole[-len(parts) :] == parts:
+        return 2 * len(parts)
+    return 2 * len(parts) - 1 if (*whole[-len(parts) : -1], image.stem) == parts else 0
+
+
+def _elsewhere(key: Path, image: Path) -> int:
+    """How many parts at the end of the two agree, where the file names do: lists are often written on another machine."""
+    if key.name != image.name and key.name != image.stem:
+        return 0
+    there, here = key.parts[-2::-1], Path(os.path.abspath(image)).parts[-2::-1]
+    return 1 + next((n for n, (a, b) in enumerate(zip(there, here, strict=False)) if a != b), min(len(there), len(here)))
 
 
 def _number(path: Path, line: int, name: str, text: str) -> float:

@@ -47,7 +47,7 @@ def classify_predict(
     """Classifies the cases that `source` names with the OUT of `tacit classify fit`; same names and defaults as the command line.
 
     Writes tables/cases.csv (case, class, p_<class>, low_<class>, high_<class>: the members' mean, least and most; taught: whether the very same files taught
-    the model, so that its answer proves nothing; of a gate value, branch), tables/slices.csv,
+    the model, so that its answer proves nothing; of a gate value, branch; path: its file or folder), tables/slices.csv,
     reports/<case>.html and report.html. pages: False leaves out the pages and maps of single cases, most of the time where a case is one picture.
     Cases are prepared as those that taught the model. Raises TacitError; one case's failure is a row of failures.csv.
     """
@@ -68,7 +68,7 @@ def classify_predict(
                     kept = network.kept(stack)
                     answer = network.answers([kept])
                     own = _row(case.name, network.CLASSES, answer) | {"taught": "yes" if case.digest in about.get("taught_by", []) else "no"}
-                    rows.append(own | (_gate(network, kept) if isinstance(network, Gated) else {}))
+                    rows.append(own | (_gate(network, kept) if isinstance(network, Gated) else {}) | {"path": str(case.place)})
                     if pages:
                         write_case_page(run, rows[-1], answer.slices[0], stack, network.maps(kept), network.CLASSES, network.HEAT)
                     else:

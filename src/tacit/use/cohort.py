@@ -24,9 +24,10 @@ from tacit.read.folder import find_cases
 from tacit.read.picture import read_picture
 from tacit.read.tree import find_files
 from tacit.run import Run
+from tacit.use.case_names import folder_of
 from tacit.use.encoder import digest
 from tacit.use.taught import cache_folder
-from tacit.use.volumes import find_volumes
+from tacit.use.volumes import find_volumes, first_failure
 
 Unit = Literal["picture", "series"]
 Stack = NDArray[np.uint8]
@@ -47,6 +48,11 @@ class Case:
     read: Callable[[], Image]
     steps: str  # the recipe that prepares it
     gaps: str = "refuse"  # how it is read where slices are missing
+
+    @property
+    def place(self) -> Path:
+        """Where it lies: its file, or the folder that holds all of its files."""
+        return self.paths[0] if len(set(self.paths)) == 1 else folder_of(self.paths)
 
     @cached_property
     def digest(self) -> str:
@@ -75,12 +81,12 @@ def find_cohort(source: str | Path, run: Run, *, unit: str | None = None, steps:
     """
     if unit not in (None, "picture", "series"):
         raise UsageError(f"--unit {unit!r} is unknown; known are picture, series")
-    found = _volumes(source, run, steps, gaps) if unit != "picture" else []
     pictures = _pictures(source, run)
+    found = _volumes(source, run, steps, gaps, frozenset(pictures)) if unit != "picture" else []
     if not found and not pictures and not Path(source).exists() and not set("*?[") & set(str(source)):
         raise InputError(f"{source}: there is no such file or folder")
     if not found and not pictures:
-        raise InputError(f"{source} holds no case: wanted are DICOM series, .nii, .mha, folders of slices, or pictures")
+        raise InputError(f"{source} holds no case: wanted are DICOM series, .nii, .mha, folders of slices, or pictures{first_failure(run)}")
     folders: dict[Path, list[Path]] = {}
     for path in pictures:
         folders.setdefault(path.parent, []).append(path)
@@ -101,9 +107,9 @@ def find_cohort(source: str | Path, run: Run, *, unit: str | None = None, steps:
     return sorted(found, key=lambda case: case.name)
 
 
-def _volumes(source: str | Path, run: Run, steps: str | None, gaps: str) -> list[Case]:
+def _volumes(source: str | Path, run: Run, steps: str | None, gaps: str, but: frozenset[Path]) -> list[Case]:
     try:
-        found = find_volumes(source, run, gaps=gaps)  # type: ignore[arg-type]
+        found = find_volumes(source, run, gaps=gaps, but=but)  # type: ignore[arg-type]
     except InputError:
         return []
     return [Case(v.name, "series", v.paths, v.read, steps or VOLUMES, gaps) for v in found]

@@ -26,7 +26,7 @@ from tacit.use.classify_cases import prepared
 from tacit.use.cohort import VOLUMES, Case, find_cohort
 from tacit.use.encoder import digest
 from tacit.use.index_items import LEAST_TISSUE, Cut, Item, find_items, looks_of
-from tacit.use.volumes import find_volumes
+from tacit.use.volumes import find_volumes, first_failure
 
 Kind = Literal["pictures", "tiles", "slices", "series"]
 SERIES_BY = ("slice", "embedding")
@@ -73,14 +73,16 @@ def find_set(
         raise UsageError(f"--series-by {series_by!r} is unknown; known are {', '.join(SERIES_BY)}")
     if unit not in (None, "picture", "series"):
         raise UsageError(f"--unit {unit!r} is unknown; known are picture, series")
-    cases = _series(source, run, unit, gaps, steps)
     items, problem = _items(source, run, name) if unit != "series" else ([], None)
+    cases = _series(source, run, unit, gaps, steps, frozenset(i.path for i in items))
     tiles = [i for i in items if i.whole]
     kinds = [k for k, there in (("series", cases), ("slides", tiles), ("pictures", len(items) > len(tiles))) if there]
     if len(kinds) > 1:
         raise InputError(f"{name} holds {' and '.join(kinds)}: modalities are mixed; give a folder of one kind, or say which are meant with --unit")
     if not kinds:
-        raise problem or InputError(f"{name} ({source}) is an empty side: no picture, slide or series is there")
+        if run.failures or problem is None:
+            raise InputError(f"{name} ({source}) is an empty side: no picture, slide or series is there{first_failure(run)}")
+        raise problem
     told = any(i.facts.get("label") is not None for i in items)
     root = Path(source) if Path(source).is_dir() else None
     if cases:
@@ -91,8 +93,7 @@ def find_set(
     else:
         looks, kind = [look for item in items for look in _of_picture(item, root, cut, mpp, run)], "pictures"
     if not looks:
-        first = f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
-        raise InputError(f"{name} ({source}) is an empty side: nothing in it can be looked at{first}")
+        raise InputError(f"{name} ({source}) is an empty side: nothing in it can be looked at{first_failure(run)}")
     return Found(name, str(source), kind, tuple(looks), told)
 
 
@@ -104,13 +105,13 @@ def check_one_kind(sets: Sequence[Found]) -> None:
         raise InputError(f"modalities are mixed ({said}): a distance is between sets of one kind; give the sets as pictures, slides or series alike")
 
 
-def _series(source: str | Path, run: Run, unit: str | None, gaps: str, steps: str | None) -> list[Case]:
+def _series(source: str | Path, run: Run, unit: str | None, gaps: str, steps: str | None, but: frozenset[Path]) -> list[Case]:
     if unit == "picture":
         return []
     if unit == "series":
         return find_cohort(source, run, unit="series", steps=steps, gaps=gaps)
     try:
-        found = find_volumes(source, run, gaps=gaps)  # type: ignore[arg-type]
+        found = find_volumes(source, run, gaps=gaps, but=but)  # type: ignore[arg-type]
     except InputError:
         return []
     return [Case(v.name, "series", v.paths, v.read, steps or VOLUMES, gaps) for v in found]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import InputError, ReadError, UsageError
 from tacit.parts.cluster import k_means, nearest
-from tacit.read.facts import Facts, facts_of
+from tacit.read.facts import Facts, facts_of, read_text
 from tacit.run import Run
 from tacit.use.distance import content_order, content_seed
 from tacit.use.distance_input import Found, Look
@@ -78,7 +78,7 @@ def read_table(table: Path) -> dict[str, Facts]:
     import pandas as pd
 
     try:
-        rows = pd.read_parquet(table) if table.suffix.lower() == ".parquet" else pd.read_csv(table, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+        rows = pd.read_parquet(table) if table.suffix.lower() == ".parquet" else read_text(table)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise InputError(f"--labels {table} cannot be read: {str(error).splitlines()[0]}; expected folders, kmeans, or a CSV case,class") from error
     names = ("case", "path", "wsi", "slide", "file", "filename", "image", "name", "series")

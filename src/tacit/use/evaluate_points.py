@@ -36,11 +36,14 @@ def evaluate_points(predicted: str | Path, truth: str | Path | None, *, draws: i
     in_mm = bool(found) and set(found) <= set(spacing)
     names = list(dict.fromkeys(name for points in found.values() for name in points))
     rows, sure, without = [], [], 0
+    taken: dict[int, str] = {}  # true points → the image that they were compared with
     for image, points in found.items():
         known = points_of(true, image)
         if known is None or not set(known) & set(points):
             without += 1
             continue
+        if taken.setdefault(id(known), image) != image:
+            raise InputError(f"{truth} has one picture's points for {taken[id(known)]} and {image} of {place}; name both there by path")
         scale = spacing[image] if in_mm else np.ones(2)
         both = [name if name in points and name in known else None for name in names]
         rows.append([np.nan if name is None else float(np.linalg.norm(np.subtract(points[name], known[name]) * scale)) for name in both])

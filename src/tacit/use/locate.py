@@ -6,7 +6,9 @@ find → look (read all, failures, thumbnails) → fit on the template and typic
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,7 +23,7 @@ from tacit.errors import InputError, ReadError, UsageError
 from tacit.files import write_atomic
 from tacit.image import Image
 from tacit.interrupt import HeldInterrupt
-from tacit.learn.located import Picture
+from tacit.learn.located import Located, Picture
 from tacit.learn.locators import LOCATORS, NoSettings
 from tacit.learn.many_paths import ManyPathsConfig, disagreement, thumbnail, typical
 from tacit.learn.structures import STRUCTURES
@@ -97,17 +99,19 @@ def locate(
         with Bar("hashing") as bar:
             run.check_same(cases.hashes(bar.advance), source)
         if not run.finished_before:
-            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": Path(template).name, "points": list(marked)}
-            good, others = _typical(cases, run, seed)
+            shown = _shown(cases)
+            own = next((name for path, name in shown.items() if path.resolve() == Path(template).resolve()), Path(template).name)
+            run.record |= {"seed": seed, "device": device, "threads": threads, "images": len(cases), "template": own, "points": list(marked)}
+            good, others = _typical(cases, run.fail, seed)
             picture = _picture(Path(template)).pixels
             taught = partial(_taught, phantom, others, run)
             planes = planes_for(method, model, phantom, picture, taught, getattr(settings_of, "side", 0), device)
             locator = _locator(method, settings_of, planes)
             locator.fit(picture, np.array(list(marked.values())), [_picture(p).pixels for p in others if p.resolve() != Path(template).resolve()])
-            run.record["ok"] = _locate_all(good, locator, list(marked), spacing_mm, run)
+            run.record["ok"] = _locate_all(good, locator, marked, Path(template), shown, spacing_mm, run)
             rows = _rows(run)
             write_atomic(run.folder / "points.csv", as_csv(ANSWERS, [tuple("" if row[c] is None else row[c] for c in ANSWERS) for row in rows]))
-            write_report(run, settings, rows, Path(template), marked)
+            write_report(run, settings, Path(template), marked)
         return LocateResult(Path(out), run.record["ok"], len(run.failures), _read_answers(run.folder / "points.csv"))
 
 
@@ -118,15 +122,25 @@ def suggest_template(
 
     Of the most typical pictures; no mark and no label takes part. Raises InputError where fewer than three can be used.
     """
+    return suggested(source, seed=seed, threads=threads, config=config, set=set)[0]
+
+
+def suggested(
+    source: str | Path, *, seed: int = 0, threads: int = 1, config: str | Path | None = None, set: list[str] | None = None
+) -> tuple[list[tuple[Path, float]], list[ReadError]]:
+    """What `suggest_template` gives, and the pictures that cannot be used, each with its reason."""
     c = build(ManyPathsConfig, chosen_settings(config, set, "locate"))
     prepare_device("cpu", threads)
     cases = find_cases(source)
-    _, others = _typical(cases, None, seed)
+    failed: list[ReadError] = []
+    _, others = _typical(cases, lambda _, error: failed.append(error), seed)
     chosen = others[:CANDIDATES]
     if len(chosen) < 3:
-        raise InputError(f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed")
+        raise InputError(
+            f"--suggest-template compares pictures with each other; {source} holds {len(chosen)} that can be used, at least three are needed{_first(failed)}"
+        )
     apart = 100 * disagreement([_picture(p).pixels for p in chosen], c) / (np.sqrt(2) * c.side)
-    return [(chosen[i], float(apart[i])) for i in np.argsort(apart, kind="stable")]
+    return [(chosen[i], float(apart[i])) for i in np.argsort(apart, kind="stable")], failed
 
 
 def _checked(method: str, model: object, phantom: str | None, spacing_mm: float | None, seed: int, chosen: dict[str, Any]) -> Any:
@@ -172,30 +186,38 @@ def _picture(path: Path) -> Image:
     return image
 
 
-def _readable(cases: Cases, run: Run | None) -> Iterator[tuple[int, Path, Picture | None]]:
+def _readable(cases: Cases, fail: Callable[[Path, ReadError], None]) -> Iterator[tuple[int, Path, Picture | None]]:
     with Bar("reading") as bar:
         for index, (_, path) in enumerate(cases):
             try:
                 yield index, path, _picture(path).pixels
             except ReadError as error:
-                if run is not None:
-                    run.fail(path, error)
+                fail(path, error)
                 yield index, path, None
             bar.advance(index + 1, len(cases))
 
 
-def _typical(cases: Cases, run: Run | None, seed: int) -> tuple[Cases, list[Path]]:
+def _first(failed: list[ReadError]) -> str:
+    return f"; the first of {len(failed)} that cannot: {failed[0].path}: {failed[0].reason}" if failed else ""
+
+
+def _typical(cases: Cases, fail: Callable[[Path, ReadError], None], seed: int) -> tuple[Cases, list[Path]]:
     """The pictures that can be read, and of a seeded draw of them the most typical first. Raises InputError where there is none."""
     drawn = np.random.default_rng([seed, 21]).permutation(len(cases))[:MOST_SEEN].tolist()
     readable, small, paths = [], [], []
-    for index, path, picture in _readable(cases, run):
+    failed: list[ReadError] = []
+
+    def told(path: Path, error: ReadError) -> None:
+        failed.append(error)
+        fail(path, error)
+
+    for index, path, picture in _readable(cases, told):
         readable.append(picture is not None)
         if picture is not None and index in drawn:
             small.append(thumbnail(picture))
             paths.append(path)
     if not any(readable):
-        reason = f"; the first: {run.failures[0][0]}: {run.failures[0][1]}" if run is not None and run.failures else ""
-        raise InputError(f"none of the {len(cases)} images can be used{reason}")
+        raise InputError(f"none of the {len(cases)} images can be used{_first(failed)}")
     order = typical(np.stack(small)) if small else np.zeros(0, np.int64)
     return cases.where(readable), [paths[i] for i in order]
 
@@ -219,8 +241,10 @@ def _taught(phantom: str | None, paths: list[Path], run: Run) -> Any:
     return network
 
 
-def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float | None, run: Run) -> int:
-    """Writes an item a picture, skips those that are there. Returns how many are written."""
+def _locate_all(
+    cases: Cases, locator: Any, marked: dict[str, tuple[float, float]], template: Path, shown: dict[Path, str], spacing_mm: float | None, run: Run
+) -> int:
+    """Writes an item a picture, of the template its marks; skips those that are there. Returns how many are written."""
     done = 0
     with Bar("locating") as bar, HeldInterrupt() as interrupt:
         for index, (name, path) in enumerate(cases):
@@ -229,7 +253,10 @@ def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float 
                 try:
                     image = _picture(path)
                     write_atomic(run.folder / "items" / f"{name}.jpg", jpeg(shrunk(image.pixels)))
-                    write_atomic(item, json.dumps({"name": name, "rows": _answer(path, image, locator, names, spacing_mm), "shape": image.shape}))
+                    own = path.resolve() == template.resolve()
+                    found = _as_marked(marked) if own else locator.locate(image.pixels)
+                    rows = _answer(shown[path], image, found, list(marked), spacing_mm)
+                    write_atomic(item, json.dumps({"name": name, "rows": rows, "shape": image.shape, "marked": own}))
                 except ReadError as error:
                     run.fail(path, error)
                     continue
@@ -240,14 +267,26 @@ def _locate_all(cases: Cases, locator: Any, names: list[str], spacing_mm: float 
     return done
 
 
-def _answer(path: Path, image: Image, locator: Any, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
-    found = locator.locate(image.pixels)
+def _shown(cases: Cases) -> dict[Path, str]:
+    """What each picture is called in points.csv: its file name; where others share it, its path below the folder that holds all pictures."""
+    paths = [path for _, path in cases]
+    below = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    often = Counter(path.name for path in paths)
+    return {path: path.name if often[path.name] == 1 else path.absolute().relative_to(below).as_posix() for path in paths}
+
+
+def _as_marked(marked: dict[str, tuple[float, float]]) -> Located:
+    """The template's own points: they are known."""
+    return Located(np.array(list(marked.values()), float), np.ones(len(marked)), np.zeros(len(marked)))
+
+
+def _answer(shown: str, image: Image, found: Located, names: list[str], spacing_mm: float | None) -> list[dict[str, Any]]:
     mm: tuple[float, ...] | None = image.spacing_mm or ((spacing_mm, spacing_mm) if spacing_mm else None)
     rows = []
     for name, (row, col), sure in zip(names, found.points, found.confidence, strict=True):
         place: dict[str, float | None] = {"row": round(float(row), 2), "col": round(float(col), 2)}
         place |= {"row_mm": round(row * mm[0], 4), "col_mm": round(col * mm[1], 4)} if mm else {"row_mm": None, "col_mm": None}
-        rows.append({"image": path.name, "point": name, **place, "confidence": round(float(sure), 4)})
+        rows.append({"image": shown, "point": name, **place, "confidence": round(float(sure), 4)})
     return rows
 
 

@@ -117,9 +117,9 @@ def _items(source: str | Path, run: Run, mpp: float | None, gaps: Gaps) -> Itera
         problem = error
     try:
         volumes = find_volumes(source, run, gaps=gaps, but=frozenset(path for _, path in cases or ()))
-    except InputError:
+    except InputError as error:
         if cases is None:
-            raise problem from None
+            raise (error if run.failures else problem) from None
     total = len(cases or ()) + len(volumes)
     for index, (name, path) in enumerate(cases or ()):
         yield index, total, name, path, lambda path=path: _picture(path, mpp)  # type: ignore[misc]

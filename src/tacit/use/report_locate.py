@@ -23,17 +23,18 @@ SHOWN = 6  # least and most sure pictures on the page
 DOUBTFUL = 0.3  # share of unsure points above which the page warns
 
 
-def write_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]], template: Path, marked: dict[str, tuple[float, float]]) -> None:
+def write_report(run: Run, settings: dict[str, Any], template: Path, marked: dict[str, tuple[float, float]]) -> None:
     """figures/NAME.jpg of every picture with its points, report.html; then drops the items."""
     items = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((run.folder / "items").glob("*.json"))]
     for item in items:
         write_atomic(run.folder / "figures" / f"{item['name']}.jpg", jpeg(_drawn(run, item)))
     sure = {item["name"]: float(np.mean([row["confidence"] for row in item["rows"]])) for item in items}
-    order = sorted(items, key=lambda item: sure[item["name"]])
+    order = sorted((item for item in items if not item.get("marked")), key=lambda item: sure[item["name"]])
     least, most = order[:SHOWN], order[max(len(order) - SHOWN, SHOWN) :][::-1]
-    unsure = float(np.mean([row["confidence"] < SURE_FROM for row in rows]))
-    run.record["unsure_share"] = round(unsure, 4)
-    run.record["warnings"] = warnings = _warnings(unsure, settings["locate"]["method"])
+    unsure = float(np.mean([row["confidence"] < SURE_FROM for item in order for row in item["rows"]] or [0]))
+    copied = settings["locate"]["method"] == "copy"
+    run.record["unsure_share"] = None if copied else round(unsure, 4)
+    run.record["warnings"] = warnings = _warnings(unsure, copied)
     columns = ["image", "confidence", *marked]
     table = [[item["rows"][0]["image"], f"{sure[item['name']]:.2f}", *(f"{row['confidence']:.2f}" for row in item["rows"])] for item in order[:200]]
     text = page(
@@ -44,7 +45,7 @@ def write_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]],
             ("pictures", f"{len(items)} located, {len(run.failures)} failed"),
             ("template", f"{template.name}, {len(marked)} points"),
             ("method", settings["locate"]["method"]),
-            ("unsure", f"{unsure:.0%} of the points have a confidence below {SURE_FROM}"),
+            ("unsure", "copied points state no confidence" if copied else f"{unsure:.0%} of the points have a confidence below {SURE_FROM}"),
             ("seconds", f"{run.seconds:.0f}"),
         ],
         galleries=[
@@ -52,7 +53,14 @@ def write_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]],
             ("Least sure pictures", f"Orange: confidence below {SURE_FROM}.", [_panel(run, item, sure[item["name"]]) for item in least]),
             ("Most sure pictures", "", [_panel(run, item, sure[item["name"]]) for item in most]),
         ],
-        tables=[("Pictures", f"Confidence of each point, least sure first; all {len(items)} with their places are in points.csv.", columns, table)],
+        tables=[
+            (
+                "Pictures",
+                f"Confidence of each point, least sure first, without the template; all {len(items)} with their places are in points.csv.",
+                columns,
+                table,
+            )
+        ],
         failures=run.failures,
         settings=to_toml(settings),
         warnings=warnings,
@@ -61,8 +69,8 @@ def write_report(run: Run, settings: dict[str, Any], rows: list[dict[str, Any]],
     shutil.rmtree(run.folder / "items", ignore_errors=True)
 
 
-def _warnings(unsure: float, method: str) -> list[str]:
-    if method == "copy":
+def _warnings(unsure: float, copied: bool) -> list[str]:
+    if copied:
         return ["The points were copied: no picture was looked at."]
     if unsure > DOUBTFUL:
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,19 +13,24 @@ import numpy as np
 from tacit.errors import InputError, ReadError
 from tacit.image import Image
 from tacit.read.dicom import read_headers
+from tacit.read.dicom_picture import refusal
 from tacit.read.folder import is_mask, read_list, unpack
 from tacit.read.nifti import is_volume, read_volume
 from tacit.read.series import Series, find_series
 from tacit.read.tree import find_files
 from tacit.read.volume import Gaps, read_series
 from tacit.run import Run
+from tacit.use.case_names import case_names, folder_of
+
+ONE_SLICE = "one slice only: its series has no other, and a volume wants two"
+REMEDY = "add the other slices of the series, or leave it out; a radiograph or photograph is read as a picture (tacit prepare, tacit segment)"
 
 
 @dataclass(frozen=True)
 class Found:
     """A volume by name that can be read when it is wanted. paths: the files that it is made of."""
 
-    name: str  # unique, safe as a file name
+    name: str  # unique, safe as a file name (use/case_names.py)
     paths: tuple[Path, ...]
     read: Callable[[], Image]
 
@@ -45,15 +51,21 @@ def find_volumes(source: str | Path, run: Run, *, gaps: Gaps = "refuse", but: fr
         for problem in tree.problems:
             run.fail(problem.path, problem)
         volumes, dicoms = [p for p in tree.of("volume") if not is_mask(p, place)], tree.of("dicom")
-    slices, errors = read_headers(p for p in dicoms if p not in but)
+    shown = {p.absolute() for p in but}
+    slices, errors = read_headers(p for p in dicoms if p.absolute() not in shown)
     for error in errors:
         run.fail(error.path, error)
-    found = [Found(_stem(p), (p,), lambda p=p: read_volume(p)) for p in volumes]  # type: ignore[misc]
-    found += [_of_series(s, gaps) for s in (find_series(slices) if slices else []) if len(s.slices) > 1]
+    every = find_series(slices) if slices else []
+    series = [s for s in every if len(s.slices) > 1]
+    for one in (s for s in every if len(s.slices) == 1):
+        if not but or refusal(one.slices[0].path) is not None:  # else the verb reads it as a picture
+            run.fail(one.slices[0].path, ReadError(one.slices[0].path, ONE_SLICE, REMEDY))
+    found = [Found("", (p,), lambda p=p: read_volume(p)) for p in volumes]  # type: ignore[misc]
+    found += [Found("", tuple(s.path for s in one.slices), lambda one=one: read_series(one, gaps=gaps)) for one in series]  # type: ignore[misc]
     if not found:
-        reason = f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
-        raise InputError(f"no volume in {source}: wanted are DICOM series, .nii, .nii.gz, .mha or .mhd{reason}")
-    return _named(found)
+        raise InputError(f"no volume in {source}: wanted are DICOM series, .nii, .nii.gz, .mha or .mhd{first_failure(run)}")
+    names = case_names([_without_suffix(p) for p in volumes] + [(folder_of([s.path for s in one.slices]), _uid(one)) for one in series])
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
 def each_volume(found: list[Found], run: Run, told: Callable[[int, int], None]) -> Iterator[tuple[Found, Image]]:
@@ -74,26 +86,25 @@ def each_volume(found: list[Found], run: Run, told: Callable[[int, int], None]) 
         yield one, image
 
 
-def _of_series(series: Series, gaps: Gaps) -> Found:
-    first = series.slices[0]
-    return Found(_stem(first.path.parent) or "series", tuple(s.path for s in series.slices), lambda: read_series(series, gaps=gaps))
+def first_failure(run: Run) -> str:
+    """The first failure in words that end a message, "" where there is none."""
+    return f"; the first of {len(run.failures)} failures: {run.failures[0][0]}: {run.failures[0][1]}" if run.failures else ""
 
 
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (".nii.gz", ".nii", ".mha", ".mhd"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+def _without_suffix(path: Path) -> tuple[Path, str]:
+    """A volume's path without its suffix, and the suffix."""
+    suffix = next((s for s in (".nii.gz", ".nii", ".mha", ".mhd") if path.name.lower().endswith(s)), "")
+    return path.with_name(path.name[: len(path.name) - len(suffix)] or path.name), suffix.strip(".").replace(".", "")
 
 
-def _named(found: list[Found]) -> list[Found]:
-    names = [f.name for f in found]
-    return [replace(f, name=f"{f.name}-{names[: i + 1].count(f.name)}") if names.count(f.name) > 1 else f for i, f in enumerate(found)]
+def _uid(series: Series) -> str:
+    """What tells a series from others in its folder."""
+    return series.uid if series.slices[0].series else "unnamed"
 
 
 def _listed(path: Path) -> list[Path]:
     table = read_list(path)
     if "kind" in table.columns:  # a manifest: this job takes its volumes and DICOM files
         table = table[table["kind"].isin(("volume", "dicom"))]
-    return list(dict.fromkeys(p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))))
+    paths = [p if p.is_absolute() else path.parent / p for p in map(Path, table["path"].astype(str))]
+    return list({os.path.abspath(p): p for p in paths}.values())  # each once
