@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-ORDER = ["colour", "random", "texture", "phantom", "phantom+texture", "simclr", "simsiam", "byol-report", "byol-histology"]
+ORDER = ["colour", "random", "texture", "phantom", "phantom+texture", "phantom-byol", "simclr", "simsiam", "byol-report", "byol-histology"]
 LEARNT = ORDER[ORDER.index("phantom+texture") + 1 :]  # by `tacit pretrain`, in a process of their own
 COLUMNS = {
     "tissue: nearest, other image": "tissue, other image",
